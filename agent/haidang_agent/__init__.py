@@ -1,0 +1,1 @@
+"""The agent: sources measure, the spool keeps, the uplink delivers."""

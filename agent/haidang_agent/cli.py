@@ -1,0 +1,222 @@
+"""`haidang-agent`: enrol, run, once, status, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from haidang_wire import __version__
+from haidang_wire.errors import HaidangError
+from haidang_wire.labels import to_identifier
+
+from haidang_agent.config import AgentConfig, load_config
+from haidang_agent.texts import language, say
+
+# Other modules are imported where a command needs them: `run` keeps in memory what it imports.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="haidang-agent", description="Hải Đăng's agent")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument(
+            "--config", type=Path, help="configuration file (default: /etc/haidang/agent.toml if it exists)"
+        )
+        sub.add_argument("--state-dir", type=Path, help="folder of identity and spool, instead of the configured one")
+        sub.add_argument("--language", choices=("en", "vi"), help="language of messages (default: the environment's)")
+        return sub
+
+    enrol = command("enrol", "Buy this machine's certificate with a token from the data center.")
+    enrol.add_argument("--collector", required=True, metavar="URL", help="https://HOST:PORT of the collector")
+    enrol.add_argument("--token", required=True, help="the token; `-` reads it from standard input, @FILE from a file")
+    enrol.add_argument("--ca-fingerprint", metavar="F", help="SHA-256 of the collector's CA, if the token lacks it")
+    enrol.add_argument("--name", help="name of this agent (default: the host name)")
+    enrol.add_argument("--force", action="store_true", help="replace an enrolment that exists")
+    command("run", "Measure and report until stopped.")
+    once = command("once", "Show what would be reported, without a collector.")
+    once.add_argument("--source", metavar="NAME", help="only this source")
+    once.add_argument("--json", action="store_true", help="print the Report as JSON and nothing else")
+    command("status", "Show who this agent is and how its deliveries go.")
+    command("doctor", "Find what is wrong and say what to do.")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 when all is well, 1 when something failed, 2 for a wrong call."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a C locale must not turn Vietnamese into an exception
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    options = _parser().parse_args(arguments)
+    command = {"enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor}[options.command]
+    try:
+        return command(options)
+    except HaidangError as error:
+        print(f"haidang-agent: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _config(options: argparse.Namespace) -> AgentConfig:
+    config = load_config(options.config)
+    return replace(config, state_dir=str(options.state_dir)) if options.state_dir else config
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    from haidang_agent import identity as identities
+
+    config = _config(options)
+    state_dir, lang = Path(config.state_dir), language(options.language)
+    if (state_dir / "enrolment.json").exists() and not options.force:
+        known = identities.load(state_dir)
+        what = say("already enrolled", lang, agent=known.agent, site=known.site)
+        raise HaidangError(what, remedy=say("use force", lang))
+    token = options.token
+    if token == "-":  # noqa: S105
+        token = sys.stdin.readline()
+    elif token.startswith("@"):
+        try:
+            token = Path(token[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HaidangError("the token can't be read", where=token[1:]) from error
+    identity = identities.enrol(
+        state_dir,
+        options.collector.rstrip("/"),
+        token,
+        name=options.name or to_identifier(socket.gethostname()),
+        ca_fingerprint=options.ca_fingerprint,
+        timeout=config.uplink.timeout_seconds,
+    )
+    run = "systemctl start haidang-agent" if str(state_dir) == AgentConfig().state_dir else "haidang-agent run"
+    print(say("enrolled", lang, agent=identity.agent, site=identity.site, until=_date(identity.ends), run=run))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from haidang_agent.service import Service
+
+    config = _config(options)
+    _log_to_stderr(config.log_level)
+    return Service(config).run()
+
+
+def _once(options: argparse.Namespace) -> int:
+    from haidang_wire.report import Report, report_json
+
+    from haidang_agent import sources
+    from haidang_agent.schedule import Runner
+    from haidang_agent.sources.itself import Itself
+
+    config = _config(options)
+    _log_to_stderr("warning")
+    name = _agent_name(config)
+    itself = Itself()
+    built = {source.name: source for source in [*sources.build(config, name), itself]}
+    if options.source is not None and options.source not in built:
+        raise HaidangError(f"no source {options.source!r} is enabled", remedy=f"There are: {', '.join(sorted(built))}")
+    runners = [
+        Runner(source, getattr(config.sources, source.name), 0.0, lambda *_: None)
+        for source in built.values()
+        if options.source in (None, source.name)
+    ]
+    itself.runners = runners
+    taken = time.time()
+    found = [runner.run_once() for runner in runners]
+    report = Report(
+        agent=name, epoch=0, sequence=0, source=options.source or "once", taken=taken,
+        interval=min(runner.config.interval_seconds for runner in runners),
+        samples=[sample for findings in found if findings for sample in findings.samples],
+        facts=[fact for findings in found if findings for fact in findings.facts],
+        events=[event for findings in found if findings for event in findings.events],
+    )  # fmt: skip
+    if options.json:
+        print(json.dumps(report_json(report), ensure_ascii=False))
+    else:
+        for sample in report.samples:
+            labels = ", ".join(f"{label}={value}" for label, value in sample.labels.items())
+            print(f"{sample.metric:<48} {sample.value:<16g} {labels}")
+    return 0 if all(found_one is not None for found_one in found) else 1
+
+
+def _agent_name(config: AgentConfig) -> str:
+    from haidang_agent import identity as identities
+
+    try:
+        return identities.load(Path(config.state_dir)).agent
+    except HaidangError:
+        return to_identifier(socket.gethostname())
+
+
+def _status(options: argparse.Namespace) -> int:
+    from haidang_agent import identity as identities
+    from haidang_agent.service import STATUS_FILE
+
+    config = _config(options)
+    lang = language(options.language)
+    identity = identities.load(Path(config.state_dir))
+    rows = [
+        ("status agent", identity.agent),
+        ("status site", identity.site),
+        ("status collector", identity.collector),
+        ("status certificate", _date(identity.ends)),
+    ]
+    try:
+        status = json.loads((identity.state_dir / STATUS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        status = None
+    if status:
+        spool, delivered = status["spool"], status["last_delivery"]
+        verdict = {True: say("ok", lang), False: say("failed", lang), None: "-"}
+        rows += [
+            ("status delivery", _date(delivered) if delivered else say("never", lang)),
+            ("status waiting", str(spool["reports"])),
+            ("status spool", f"{spool['bytes'] / 2**20:.1f} / {spool['limit_bytes'] / 2**20:.0f} MB"),
+            ("status sources", ", ".join(f"{name}: {verdict[up]}" for name, up in status["sources"].items())),
+        ]
+        if status["last_error"]:
+            rows.append(("status problem", status["last_error"]))
+    width = max(len(say(key, lang)) for key, _ in rows)
+    for key, value in rows:
+        print(f"{say(key, lang):<{width}}  {value}")
+    since = time.time() - status["written"] if status else 0.0
+    if status is None or since > 180:
+        print(say("not running", lang, seconds=since))
+        return 1
+    return 1 if status["last_error"] else 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from haidang_agent.doctor import FAIL, Doctor
+
+    lang = language(options.language)
+    failed = False
+    for check in Doctor(options.config, options.state_dir, lang).checks():
+        failed = failed or check.verdict == FAIL
+        print(f"{say(check.verdict, lang):<9} {say('check ' + check.name, lang):<15} {check.text}", flush=True)
+    return int(failed)
+
+
+def _date(when: float) -> str:
+    return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The agent's configuration: a TOML file into frozen dataclasses.
+
+Every key has a default, a type and a line of documentation here; docs/agent-configuration.md
+is generated from it. An unknown key or a wrong type is refused by file and key.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from haidang_wire.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_CONFIG = Path("/etc/haidang/agent.toml")
+
+
+def key(default: Any, doc: str, *, minimum: float | None = None) -> Any:
+    """A configuration key with its documentation; `minimum` bounds numbers."""
+    return field(default=default, metadata={"doc": doc, "minimum": minimum})
+
+
+def table(kind: type) -> Any:
+    """A table of keys, there with its defaults when the file leaves it out."""
+    return field(default_factory=kind)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One `[[sources.reachability.targets]]`."""
+
+    name: str = key("", "Name of the target in metrics, for example `center`.")
+    address: str = key("", "IPv4 or IPv6 address, or a host name, to send echo requests to.")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """What every source has."""
+
+    enabled: bool = key(True, "Whether the source runs.")
+    interval_seconds: float = key(15.0, "Time between two runs.", minimum=1)
+    jitter_seconds: float = key(0.5, "Random time, 0 to this, added to each wait.", minimum=0)
+    timeout_seconds: float = key(10.0, "A run longer than this counts as failed.", minimum=0.1)
+
+
+@dataclass(frozen=True)
+class ReachabilityConfig(SourceConfig):
+    """The source that sends ICMP echoes."""
+
+    gateway: bool = key(True, "Whether the default gateway is a target (named `gateway`).")
+    echoes: int = key(4, "Echo requests to each target a run, a quarter of a second apart.", minimum=1)
+    answer_seconds: float = key(1.0, "How long an answer may take.", minimum=0.05)
+    targets: tuple[Target, ...] = key((), "Targets, each with `name` and `address`.")
+
+
+@dataclass(frozen=True)
+class SourcesConfig:
+    """`[sources.*]`: a table a source."""
+
+    agent: SourceConfig = table(SourceConfig)
+    host: SourceConfig = table(SourceConfig)
+    reachability: ReachabilityConfig = table(ReachabilityConfig)
+
+
+@dataclass(frozen=True)
+class SpoolConfig:
+    """`[spool]`: what waits on disk for the collector."""
+
+    max_bytes: int = key(
+        100 * 1024 * 1024,
+        "Most bytes on disk; beyond it old samples are thinned, then dropped.",
+        minimum=262_144,
+    )
+    max_age_days: float = key(30.0, "Reports older than this are dropped.", minimum=0.01)
+
+
+@dataclass(frozen=True)
+class UplinkConfig:
+    """`[uplink]`: the way to the collector."""
+
+    timeout_seconds: float = key(15.0, "Time limit of each network operation.", minimum=1)
+    backoff_max_seconds: float = key(
+        60.0, "Longest wait between two tries; the real wait is random below it.", minimum=1
+    )
+    batch_reports: int = key(100, "Most reports in one request.", minimum=1)
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The whole file."""
+
+    state_dir: str = key(
+        "/var/lib/haidang-agent", "Folder of the identity and the spool; only the agent's user may read it."
+    )
+    log_level: str = key("info", "debug, info, warning or error.")
+    spool: SpoolConfig = table(SpoolConfig)
+    uplink: UplinkConfig = table(UplinkConfig)
+    sources: SourcesConfig = table(SourcesConfig)
+
+
+def load_config(path: Path | None) -> AgentConfig:
+    """Read the file at path, or the default place if there is one, else all defaults.
+
+    Raises ConfigError with file and key.
+    """
+    if path is None:
+        if not DEFAULT_CONFIG.exists():
+            return AgentConfig()
+        path = DEFAULT_CONFIG
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not UTF-8 text", where=str(path), remedy="Save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not valid TOML: {error}", where=str(path)) from error
+    config: AgentConfig = _fill(AgentConfig, document, str(path), "")
+    if config.log_level not in ("debug", "info", "warning", "error"):
+        raise ConfigError("log_level must be debug, info, warning or error", where=str(path))
+    names = set()
+    for target in config.sources.reachability.targets:
+        if not target.name or not target.address or target.name == "gateway" or target.name in names:
+            raise ConfigError(
+                f"sources.reachability.targets: name {target.name!r} with address {target.address!r}",
+                where=str(path),
+                remedy="Each target needs an address and a name of its own (`gateway` is taken)",
+            )
+        names.add(target.name)
+    return config
+
+
+def _fill(kind: type, document: Any, file: str, prefix: str) -> Any:
+    if not isinstance(document, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the file'} must be a table", where=file)
+    known = {f.name: f for f in fields(kind)}
+    for name in document:
+        if name not in known:
+            raise ConfigError(
+                f"unknown key {prefix}{name}", where=file, remedy=f"Known here: {', '.join(sorted(known))}"
+            )
+    hints = get_type_hints(kind)
+    values = {
+        name: _value(hints[name], value, file, prefix + name, known[name].metadata.get("minimum"))
+        for name, value in document.items()
+    }
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, file: str, name: str, minimum: float | None) -> Any:
+    if is_dataclass(hint):
+        assert isinstance(hint, type)
+        return _fill(hint, value, file, name + ".")
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{name} must be a list of tables", where=file)
+        return tuple(_fill(get_args(hint)[0], v, file, f"{name}[{i}].") for i, v in enumerate(value))
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} must be {_TYPE_NAMES[hint]}, not {value!r}", where=file)
+    if minimum is not None and not value >= minimum:
+        raise ConfigError(f"{name} must be at least {minimum:g}, not {value!r}", where=file)
+    return value
+
+
+_TYPE_NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def documented_keys(kind: type = AgentConfig, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Every key as (name, type, default, documentation), for the reference."""
+    rows = []
+    hints = get_type_hints(kind)
+    for f in fields(kind):
+        hint = hints[f.name]
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            rows += documented_keys(hint, f"{prefix}{f.name}.")
+        elif get_origin(hint) is tuple:
+            rows.append((prefix + f.name, "list of tables", "[]", f.metadata["doc"]))
+            rows += documented_keys(get_args(hint)[0], f"{prefix}{f.name}[].")
+        else:
+            default = "" if f.default is MISSING else repr(f.default).lower() if hint is bool else repr(f.default)
+            rows.append((prefix + f.name, _TYPE_NAMES[hint], default.replace("'", '"'), f.metadata["doc"]))
+    return rows

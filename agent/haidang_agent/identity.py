@@ -1,0 +1,199 @@
+"""Who the agent is: enrolment with a token, the certificate, its renewal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import ssl
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from haidang_wire import __version__
+from haidang_wire.errors import HaidangError
+
+from haidang_agent.csr import new_key_and_request
+from haidang_agent.transport import Answer, Transport
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An enrolled agent. `begins` and `ends` are the certificate's, in Unix seconds."""
+
+    state_dir: Path
+    collector: str
+    agent: str
+    site: str
+    begins: float
+    ends: float
+
+    @property
+    def key_file(self) -> Path:
+        """Private key and certificate, mode 0600."""
+        return self.state_dir / "identity.pem"
+
+    @property
+    def ca_file(self) -> Path:
+        """The collector's CA."""
+        return self.state_dir / "ca.pem"
+
+    def renewal_due(self, now: float) -> bool:
+        """Half of the certificate's life is over; `now` is the collector's clock."""
+        return now > (self.begins + self.ends) / 2
+
+
+def load(state_dir: Path) -> Identity:
+    """The identity in state_dir. Raises HaidangError when there is none or it can't be read."""
+    try:
+        document = json.loads((state_dir / "enrolment.json").read_text(encoding="utf-8"))
+        return Identity(state_dir, **document)
+    except FileNotFoundError as error:
+        raise HaidangError(
+            "this machine is not enrolled",
+            where=str(state_dir),
+            remedy="Run: haidang-agent enrol --collector URL --token TOKEN",
+        ) from error
+    except PermissionError as error:
+        raise HaidangError(
+            "the agent's folder can't be read",
+            where=str(state_dir),
+            remedy="Run as root or as the agent's user",
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise HaidangError(
+            f"the enrolment is damaged: {error}",
+            where=str(state_dir / "enrolment.json"),
+            remedy="Enrol again",
+        ) from error
+
+
+def split_token(token: str) -> tuple[str, str | None]:
+    """A token as printed is `SECRET.CAFINGERPRINT`: the secret and the fingerprint, if there is one."""
+    secret, _, fingerprint = token.strip().partition(".")
+    return secret, fingerprint or None
+
+
+def normal_fingerprint(text: str) -> str:
+    """64 lower-case hex digits of SHA-256, from any of the usual ways to write them.
+
+    Raises HaidangError.
+    """
+    plain = text.strip().lower().replace("sha256:", "").replace(":", "")
+    if len(plain) != 64 or any(c not in "0123456789abcdef" for c in plain):
+        raise HaidangError("the CA's fingerprint must be 64 hexadecimal digits of SHA-256")
+    return plain
+
+
+def enrol(
+    state_dir: Path, collector: str, token: str, *, name: str, ca_fingerprint: str | None, timeout: float
+) -> Identity:
+    """Buy a certificate with a token and keep it in state_dir.
+
+    The CA comes from the collector and is believed only when its SHA-256 fingerprint is the
+    pinned one; the token is sent after that. Raises HaidangError.
+    """
+    secret, in_token = split_token(token)
+    if ca_fingerprint and in_token and normal_fingerprint(ca_fingerprint) != normal_fingerprint(in_token):
+        raise HaidangError(
+            "the token and --ca-fingerprint name different collectors",
+            remedy="Ask the data center for a new token",
+        )
+    pinned = ca_fingerprint or in_token
+    if not pinned:
+        raise HaidangError("the token does not hold the CA's fingerprint", remedy="Give --ca-fingerprint")
+    _prepare(state_dir)
+    ca = _fetch_ca(collector, normal_fingerprint(pinned), timeout)
+    ca_file = state_dir / "ca.pem"
+    _write(ca_file, ca)
+    key, request = new_key_and_request(name)
+    transport = Transport(collector, ca_file=ca_file, timeout=timeout)
+    try:
+        body = {"token": secret, "name": name, "request": request, "version": __version__}
+        answer = transport.request("POST", "/v1/enrol", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    finally:
+        transport.close()
+    if answer.status != 200:
+        raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
+    return _keep(state_dir, collector, key, answer)
+
+
+def renew(identity: Identity, transport: Transport) -> Identity:
+    """Get a new certificate, for a new key, with the old one. Raises HaidangError."""
+    key, request = new_key_and_request(identity.agent)
+    body = json.dumps({"request": request}).encode()
+    answer = transport.request("POST", "/v1/renew", body, {"Content-Type": "application/json"})
+    if answer.status != 200:
+        raise HaidangError(f"the collector refuses the renewal: {answer.problem()}", where=identity.collector)
+    return _keep(identity.state_dir, identity.collector, key, answer)
+
+
+def _prepare(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HaidangError(
+            f"the agent's folder can't be made: {error.strerror}", where=str(state_dir), remedy="Run as root"
+        ) from error
+    if not os.access(state_dir, os.W_OK):
+        raise HaidangError("the agent's folder can't be written", where=str(state_dir), remedy="Run as root")
+
+
+def _fetch_ca(collector: str, fingerprint: str, timeout: float) -> str:
+    transport = Transport(collector, ca_file=None, timeout=timeout)
+    try:
+        answer = transport.request("GET", "/v1/ca.pem")
+    finally:
+        transport.close()
+    try:
+        pem = answer.body.decode("ascii")
+        seen = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    except ValueError as error:
+        raise HaidangError("no CA certificate is served there", where=collector, remedy="Check the address") from error
+    if answer.status != 200 or seen != fingerprint:
+        raise HaidangError(
+            f"the CA there has the fingerprint {seen}, not the pinned {fingerprint}",
+            where=collector,
+            remedy="This is another collector, or somebody in between: nothing was sent. Check address and token",
+        )
+    return pem
+
+
+def _keep(state_dir: Path, collector: str, key: str, answer: Answer) -> Identity:
+    document = answer.json()
+    try:
+        identity = Identity(
+            state_dir, collector, str(document["agent"]), str(document["site"]),
+            float(document["begins"]), float(document["ends"]),
+        )  # fmt: skip
+        certificate = str(document["certificate"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HaidangError(f"the collector's answer lacks {error}", where=collector) from error
+    # One file, one rename: key and certificate can't be of two enrolments after a crash.
+    _write(identity.key_file, key + certificate)
+    described = {name: value for name, value in asdict(identity).items() if name != "state_dir"}
+    _write(state_dir / "enrolment.json", json.dumps(described, ensure_ascii=False, indent=1) + "\n")
+    return identity
+
+
+def _write(path: Path, text: str) -> None:
+    """Durable and atomic, mode 0600, owned by the folder's owner."""
+    new = path.with_name(path.name + ".new")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            # Enrolled by root, run by the agent's own user: the folder's owner owns it all.
+            owner = path.parent.stat()
+            os.chown(new, owner.st_uid, owner.st_gid)
+        new.replace(path)
+    except OSError as error:
+        raise HaidangError(f"can't be written: {error.strerror}", where=str(path)) from error
+
+
+def seconds_left(identity: Identity, clock_offset: float) -> float:
+    """Time until the certificate ends, on the collector's clock."""
+    return identity.ends - (time.time() + clock_offset)

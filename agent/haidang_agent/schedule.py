@@ -1,0 +1,94 @@
+"""The schedule: every source in a thread of its own, timed, isolated and counted.
+
+A source that hangs holds its own thread and nothing else. One that raises is logged and
+counted. One that is slow counts as failed, and what it found late is still delivered: it
+carries the time at which the run began.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import zlib
+from collections.abc import Callable
+
+from haidang_agent.config import SourceConfig
+from haidang_agent.sources import Findings, Source
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[str, float, float, Findings], None]
+
+
+class Runner(threading.Thread):
+    """Runs one source again and again and keeps its figures."""
+
+    def __init__(self, source: Source, config: SourceConfig, phase: float, deliver: Deliver) -> None:
+        super().__init__(name=f"source {source.name}", daemon=True)
+        self.source = source
+        self.config = config
+        self.failures = {"error": 0, "timeout": 0}
+        self._deliver = deliver
+        self._phase = phase
+        self._stop_asked = threading.Event()
+        self._succeeded: bool | None = None
+        self._duration = 0.0
+        self._running_since: float | None = None
+
+    @property
+    def up(self) -> bool | None:
+        """Whether the last run succeeded; None before the first ended."""
+        return False if self.overdue else self._succeeded
+
+    @property
+    def duration(self) -> float:
+        """Seconds the last run took, or the present one so far when it is overdue."""
+        since = self._running_since
+        return time.monotonic() - since if since is not None and self.overdue else self._duration
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a run goes on beyond its time limit."""
+        since = self._running_since
+        return since is not None and time.monotonic() - since > self.config.timeout_seconds
+
+    def stop(self) -> None:
+        """No further run; a run under way is not waited for."""
+        self._stop_asked.set()
+
+    def run(self) -> None:
+        interval = self.config.interval_seconds
+        due = time.monotonic()  # the first run at once: a new agent is seen within a second
+        while not self._stop_asked.wait(max(0.0, due - time.monotonic())):
+            self.run_once()
+            # Then on a grid shifted by the agent's phase, so that agents spread over the interval.
+            grid = (time.monotonic() - self._phase) // interval * interval + self._phase
+            due = grid + interval + random.uniform(0, self.config.jitter_seconds)  # noqa: S311 (no secret)
+
+    def run_once(self) -> Findings | None:
+        """One run, counted; what it found, or None when it failed."""
+        taken = time.time()
+        self._running_since = started = time.monotonic()
+        findings: Findings | None = None
+        try:
+            findings = self.source.collect()
+        except Exception:
+            self.failures["error"] += 1
+            log.warning("source %s failed", self.source.name, exc_info=True)
+        self._duration = time.monotonic() - started
+        late = self._duration > self.config.timeout_seconds
+        if late and findings is not None:
+            self.failures["timeout"] += 1
+            log.warning("source %s took %.1f s", self.source.name, self._duration)
+        self._succeeded = findings is not None and not late
+        self._running_since = None
+        if findings is not None:
+            self._deliver(self.source.name, taken, self.config.interval_seconds, findings)
+        return findings
+
+
+def phase_of(agent: str, interval: float) -> float:
+    """Where in the interval an agent reports: the same after each restart."""
+    return zlib.crc32(agent.encode()) / 2**32 * interval

@@ -1,0 +1,136 @@
+"""`haidang-agent run`: the threads, their owner, the service manager's watchdog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from haidang_wire import __version__
+from haidang_wire.report import Event
+
+from haidang_agent import identity as identities
+from haidang_agent import sources
+from haidang_agent.config import AgentConfig
+from haidang_agent.schedule import Runner, phase_of
+from haidang_agent.sources import Findings
+from haidang_agent.sources.itself import Itself
+from haidang_agent.spool import Spool
+from haidang_agent.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+SPOOL_FILE = "spool.db"
+STATUS_FILE = "status.json"
+_STATUS_SECONDS = 60.0
+_STOP_SECONDS = 4.0
+# An uplink that shows no life for so long hangs in something that has no time limit.
+_UPLINK_DEAD_SECONDS = 300.0
+
+
+class Service:
+    """Everything a running agent has."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        """Raises HaidangError when the agent is not enrolled or its folder can't be used."""
+        state_dir = Path(config.state_dir)
+        self._state_dir = state_dir
+        self._config = config
+        identity = identities.load(state_dir)
+        spool_config = config.spool
+        self._spool = Spool(state_dir / SPOOL_FILE, spool_config.max_bytes, spool_config.max_age_days * 86400)
+        self._uplink = Uplink(identity, self._spool, config.uplink)
+        self._agent = identity.agent
+        itself = Itself(self._spool, self._uplink)
+        self._runners = [
+            Runner(source, getattr(config.sources, source.name), self._phase(source.name), self._deliver)
+            for source in [*sources.build(config, identity.agent), itself]
+        ]
+        itself.runners = self._runners
+        self._stop = threading.Event()
+
+    def _phase(self, source: str) -> float:
+        return phase_of(self._agent, getattr(self._config.sources, source).interval_seconds)
+
+    def _deliver(self, source: str, taken: float, interval: float, findings: Findings) -> None:
+        self._spool.put(self._agent, source, taken, interval, findings)
+        self._uplink.wake()
+
+    def _say(self, kind: str) -> None:
+        """An event of the agent's own life, in a report of its own."""
+        now = time.time()
+        event = Event(kind, now, {"version": __version__})
+        self._deliver("lifecycle", now, self._config.sources.agent.interval_seconds, Findings(events=[event]))
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. The exit code: 0, or 1 when a part of the agent died."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        log.info("haidang-agent %s: agent %s of site %s", __version__, self._agent, self._uplink.identity.site)
+        self._say("agent_started")
+        if self._spool.set_aside:
+            self._say("spool_damaged")
+        for thread in [*self._runners, self._uplink]:
+            thread.start()
+        _notify("READY=1")
+        code = self._watch()
+        _notify("STOPPING=1")
+        for runner in self._runners:
+            runner.stop()
+        self._say("agent_stopped")
+        self._uplink.stop(_STOP_SECONDS)
+        self._write_status()
+        return code
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _watch(self) -> int:
+        pause = min(10.0, int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6)
+        next_status = 0.0
+        while not self._stop.wait(pause):
+            dead = [t.name for t in [*self._runners, self._uplink] if not t.is_alive()]
+            if time.monotonic() - self._uplink.alive_at > _UPLINK_DEAD_SECONDS:
+                dead.append("uplink (hangs)")
+            if dead:
+                log.critical("ended by itself: %s; the service manager is to start the agent again", ", ".join(dead))
+                return 1
+            _notify("WATCHDOG=1")
+            if time.monotonic() >= next_status:
+                next_status = time.monotonic() + _STATUS_SECONDS
+                self._write_status()
+        return 0
+
+    def _write_status(self) -> None:
+        """For `haidang-agent status`; not worth an error when the disk is full."""
+        spool, uplink = self._spool.state(), self._uplink.state
+        document = {
+            "version": __version__,
+            "written": time.time(),
+            "last_delivery": uplink.last_delivery,
+            "last_error": uplink.last_error,
+            "clock_offset": uplink.clock_offset,
+            "spool": {"bytes": spool.bytes, "limit_bytes": spool.limit_bytes, "reports": spool.reports},
+            "sources": {r.source.name: r.up for r in self._runners},
+        }
+        new = self._state_dir / (STATUS_FILE + ".new")
+        with contextlib.suppress(OSError):
+            new.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+            new.replace(self._state_dir / STATUS_FILE)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens elsewhere."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.send(state.encode())

@@ -1,0 +1,12 @@
+"""What only the operating system knows, behind one face: one small file an OS."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "linux":
+    from haidang_agent.system_linux import boot_id, boot_seconds, default_gateway, interface_kind
+else:
+    from haidang_agent.system_other import boot_id, boot_seconds, default_gateway, interface_kind
+
+__all__ = ["boot_id", "boot_seconds", "default_gateway", "interface_kind"]

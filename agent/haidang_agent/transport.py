@@ -1,0 +1,240 @@
+"""HTTPS to the collector: one kept connection, pinned CA, proxies, and clocks that are wrong.
+
+Only `http.client` and `ssl`: an agent at rest stays small (docs/architecture.md has the figures).
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import logging
+import os
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from haidang_wire.errors import HaidangError
+
+log = logging.getLogger(__name__)
+
+# X509_V_FLAG_NO_CHECK_TIME and the two verify codes about time (openssl/x509_vfy.h).
+_NO_CHECK_TIME = 0x200000
+_NOT_YET_VALID, _HAS_EXPIRED = 9, 10
+_MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+
+class NetworkError(HaidangError):
+    """The collector can't be reached: no route, name, connection, or it went away."""
+
+
+class TlsError(HaidangError):
+    """The other end is not our collector, or does not accept us as an agent."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer: status, headers by lower-case name, body, and the collector's clock
+    minus ours in seconds by its Date header (to a second)."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    clock_offset: float | None
+
+    def json(self) -> Any:
+        """The body as JSON; raises HaidangError when it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise HaidangError("the collector's answer is not JSON", remedy="Is it really a collector?") from error
+
+    def problem(self) -> str:
+        """What an RFC 9457 problem document says, or the status."""
+        try:
+            document = json.loads(self.body)
+            return str(document.get("detail") or document.get("title") or self.status)
+        except (ValueError, AttributeError):
+            return f"HTTP status {self.status}"
+
+
+class Transport:
+    """Requests to one collector over one kept connection. Not for two threads at a time."""
+
+    def __init__(
+        self, url: str, *, ca_file: Path | None, identity_file: Path | None = None, timeout: float = 15
+    ) -> None:
+        """ca_file None verifies nothing: only to fetch the CA that a fingerprint then proves.
+
+        Raises HaidangError for a URL that is none, TlsError for files that can't be read.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port or 443
+        except ValueError as error:
+            raise HaidangError("the port is not a number", where=url) from error
+        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise HaidangError(
+                "is not a collector's address",
+                where=url,
+                remedy="Give it as https://HOST or https://HOST:PORT",
+            )
+        self.url = url
+        self.host = parts.hostname
+        self.port = port
+        self._timeout = timeout
+        self._ca_file = ca_file
+        self._identity_file = identity_file
+        self._connection: http.client.HTTPSConnection | None = None
+        self._context = self._make_context(check_time=True)
+
+    def _make_context(self, *, check_time: bool) -> ssl.SSLContext:
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self._ca_file is None:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            else:
+                context.load_verify_locations(self._ca_file)
+            if self._identity_file is not None:
+                context.load_cert_chain(self._identity_file)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(
+                f"the certificate files can't be used: {error}",
+                where=str(self._identity_file or self._ca_file),
+                remedy="Check their owner and mode, or enrol again",
+            ) from error
+        if not check_time:
+            context.verify_flags |= _NO_CHECK_TIME
+        return context
+
+    def connect(self) -> None:
+        """Open the connection if there is none. Raises NetworkError, TlsError."""
+        if self._connection is not None:
+            return
+        try:
+            self._connection = self._open()
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code not in (_NOT_YET_VALID, _HAS_EXPIRED):
+                raise self._tls_error(error) from error
+            self._connect_with_wrong_clock(error)
+
+    def _connect_with_wrong_clock(self, cause: ssl.SSLCertVerificationError) -> None:
+        # A machine with a dead clock battery wakes years away from the certificate's life.
+        # CA and name are still verified, and before anything is said the collector's own
+        # time must lie in its certificate's life. What this gives up: on such a machine the
+        # key of an expired certificate of our CA would still be believed.
+        self._context = self._make_context(check_time=False)
+        try:
+            self._connection = self._open()
+            assert isinstance(self._connection.sock, ssl.SSLSocket)
+            certificate = self._connection.sock.getpeercert() or {}
+            answer = self._exchange("GET", "/healthz", None, {})
+        except (ssl.SSLError, OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._wrap(error) from error
+        finally:
+            self._context = self._make_context(check_time=True)
+        begins = ssl.cert_time_to_seconds(str(certificate["notBefore"]))
+        ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        if answer.clock_offset is None or not begins <= time.time() + answer.clock_offset <= ends:
+            self.close()
+            raise self._tls_error(cause)
+        log.warning("this machine's clock is wrong by %.0f s: set it", answer.clock_offset)
+
+    def _open(self) -> http.client.HTTPSConnection:
+        proxy = self._proxy()
+        host, port = proxy or (self.host, self.port)
+        try:
+            connection = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._context)
+            if proxy:
+                connection.set_tunnel(self.host, self.port)
+            connection.connect()
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise self._wrap(error) from error
+
+    @property
+    def proxied(self) -> bool:
+        """Whether a proxy of the environment stands in between. Raises HaidangError."""
+        return self._proxy() is not None
+
+    def _proxy(self) -> tuple[str, int] | None:
+        if not any(name.lower().endswith("_proxy") for name in os.environ):
+            return None
+        from urllib.request import (  # type: ignore[attr-defined]  # one of them is missing in typeshed
+            getproxies_environment,
+            proxy_bypass_environment,
+        )
+
+        proxies = getproxies_environment()
+        proxy = proxies.get("https") or proxies.get("all")
+        if not proxy or proxy_bypass_environment(f"{self.host}:{self.port}", proxies):
+            return None
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        if not parts.hostname or parts.scheme not in ("", "http"):
+            # The value may hold a password: it is not repeated.
+            raise HaidangError("the proxy of the environment can't be used", remedy="Give it as http://HOST:PORT")
+        return parts.hostname, parts.port or 80
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One exchange. A kept connection the collector has closed meanwhile is opened again once.
+
+        Raises NetworkError or TlsError; every HTTP status is an answer.
+        """
+        kept = self._connection is not None
+        try:
+            self.connect()
+            return self._exchange(method, path, body, headers or {})
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            if not kept or isinstance(error, TimeoutError):
+                raise self._wrap(error) from error
+        return self.request(method, path, body, headers)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        assert self._connection is not None
+        self._connection.request(method, path, body, {"User-Agent": "haidang-agent", **headers})
+        response = self._connection.getresponse()
+        data = response.read(_MAX_ANSWER_BYTES)
+        now = time.time()
+        names = {name.lower(): value for name, value in response.getheaders()}
+        date = email.utils.parsedate_tz(names.get("date", ""))
+        offset = email.utils.mktime_tz(date) + 0.5 - now if date else None
+        if response.will_close or not response.isclosed():
+            self.close()
+        return Answer(response.status, names, data, offset)
+
+    def close(self) -> None:
+        """Close the connection, if there is one; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _wrap(self, error: Exception) -> HaidangError:
+        if isinstance(error, HaidangError):
+            return error
+        if isinstance(error, ssl.SSLError):
+            return self._tls_error(error)
+        if isinstance(error, socket.gaierror):
+            return NetworkError(f"the name {self.host} does not resolve", where=self.url, remedy="Check DNS")
+        if isinstance(error, ConnectionRefusedError):
+            remedy = "Is the collector running, and the port open in firewalls?"
+            return NetworkError("connection refused", where=self.url, remedy=remedy)
+        if isinstance(error, TimeoutError):
+            return NetworkError("no answer in time", where=self.url, remedy="Check the WAN link and firewalls")
+        return NetworkError(str(error) or type(error).__name__, where=self.url, remedy="Check the WAN link and routes")
+
+    def _tls_error(self, error: ssl.SSLError) -> TlsError:
+        reason = getattr(error, "verify_message", "") or error.reason or "handshake failed"
+        return TlsError(f"TLS: {reason}", where=self.url, remedy="Check the address and the CA's fingerprint")

@@ -1,0 +1,202 @@
+"""The uplink: what the spool holds goes to the collector, newest first, at least once."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import random
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field
+
+from haidang_wire.errors import HaidangError
+from haidang_wire.report import CONTENT_TYPE
+
+from haidang_agent import identity as identities
+from haidang_agent.config import UplinkConfig
+from haidang_agent.identity import Identity
+from haidang_agent.spool import Pending, Spool
+from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
+
+log = logging.getLogger(__name__)
+
+# Sources of one agent run within a second of each other: one request takes them all.
+_COALESCE_SECONDS = 1.0
+_BACKOFF_FIRST_SECONDS = 1.0
+_RENEWAL_RETRY_SECONDS = 3600.0
+
+
+@dataclass
+class UplinkState:
+    """What the agent reports and `status` shows of its deliveries. Times are Unix seconds."""
+
+    last_delivery: float | None = None
+    last_error: str = ""
+    clock_offset: float | None = None
+    failures: dict[str, int] = field(
+        default_factory=lambda: {"network": 0, "tls": 0, "identity": 0, "refused": 0, "collector": 0}
+    )
+
+
+class Uplink(threading.Thread):
+    """Delivers until stopped. `identity` and `state` may be read from other threads."""
+
+    def __init__(self, identity: Identity, spool: Spool, config: UplinkConfig) -> None:
+        super().__init__(name="uplink", daemon=True)
+        self.identity = identity
+        self.state = UplinkState()
+        self.alive_at = time.monotonic()
+        self._spool = spool
+        self._config = config
+        self._transport = self._new_transport()
+        self._work = threading.Event()
+        self._stop_asked = threading.Event()
+        self._failures_in_a_row = 0
+        self._next_renewal_try = 0.0
+
+    def _new_transport(self) -> Transport:
+        return Transport(
+            self.identity.collector,
+            ca_file=self.identity.ca_file,
+            identity_file=self.identity.key_file,
+            timeout=self._config.timeout_seconds,
+        )
+
+    def wake(self) -> None:
+        """There is something in the spool."""
+        self._work.set()
+
+    def stop(self, seconds: float) -> None:
+        """One last try to deliver, for at most so many seconds."""
+        self._stop_asked.set()
+        self._work.set()
+        self.join(seconds)
+
+    def run(self) -> None:
+        while not self._stop_asked.is_set():
+            self._wait(30.0, self._work)
+            self._work.clear()
+            self._wait(_COALESCE_SECONDS, self._stop_asked)
+            wait = self._turn()
+            if wait:
+                self._wait(wait, self._stop_asked)
+                self._work.set()
+        self._transport.close()
+
+    def _wait(self, seconds: float, event: threading.Event) -> None:
+        # In short steps, so that whoever watches `alive_at` can tell waiting from hanging.
+        deadline = time.monotonic() + seconds
+        while not event.is_set() and (left := deadline - time.monotonic()) > 0:
+            self.alive_at = time.monotonic()
+            event.wait(min(left, 10.0))
+
+    def _turn(self) -> float:
+        """Deliver everything that waits; the seconds to wait before the next try, or 0."""
+        try:
+            while pending := self._spool.newest(self._config.batch_reports):
+                self.alive_at = time.monotonic()
+                wait = self._deliver(pending)
+                if wait:
+                    return wait
+            self._renew_when_due()
+        except sqlite3.Error as error:
+            return self._failed("network", f"the spool can't be read: {error}")
+        except NetworkError as error:
+            return self._failed("network", str(error))
+        except TlsError as error:
+            return self._failed("tls", str(error))
+        except HaidangError as error:
+            return self._failed("collector", str(error))
+        return 0.0
+
+    def _deliver(self, pending: list[Pending]) -> float:
+        self._transport.connect()  # before ages are measured: a handshake may take seconds
+        reports = b",".join(b'{"age":%.3f,"report":%s}' % (p.age, p.body) for p in pending)
+        body = gzip.compress(b'{"sent":%.3f,"reports":[%s]}' % (time.time(), reports), 6)
+        headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip"}
+        answer = self._transport.request("POST", "/v1/reports", body, headers)
+        if answer.status in (200, 422):
+            return self._receipt(pending, answer)
+        if answer.status in (401, 403):
+            return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
+        if answer.status in (400, 411, 413, 415):
+            return self._refused(pending, answer)
+        return self._failed("collector", f"the collector answers: {answer.problem()}", answer)
+
+    def _receipt(self, pending: list[Pending], answer: Answer) -> float:
+        receipt = answer.json()
+        try:
+            refused = {(r["epoch"], r["sequence"]): r["detail"] for r in receipt["refused"]}
+            received = float(receipt["received"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise HaidangError(f"the collector's receipt lacks {error}", where=self.identity.collector) from error
+        keys = {(p.epoch, p.sequence) for p in pending}
+        for key, detail in refused.items():
+            log.warning("the collector refuses report %d/%d: %s", *key, detail)
+        self._spool.forget(keys - set(refused))
+        if keys & set(refused):
+            self._spool.forget(keys & set(refused), refused=True)
+        self._succeeded(received - time.time())
+        return 0.0
+
+    def _refused(self, pending: list[Pending], answer: Answer) -> float:
+        # The request as a whole is not acceptable. Halves find the report that makes it so;
+        # the good ones are delivered.
+        if len(pending) > 1:
+            middle = len(pending) // 2
+            return self._deliver(pending[:middle]) or self._deliver(pending[middle:])
+        log.error("the collector refuses a report: %s", answer.problem())
+        self.state.failures["refused"] += 1
+        self._spool.forget([(pending[0].epoch, pending[0].sequence)], refused=True)
+        return 0.0
+
+    def _succeeded(self, offset: float) -> None:
+        if self._failures_in_a_row:
+            log.info("the collector takes reports again")
+        self._failures_in_a_row = 0
+        self._spool.durable_now(False)
+        self._spool.note_clock_offset(offset)
+        self.state.clock_offset = offset
+        self.state.last_delivery = time.time()
+        self.state.last_error = ""
+
+    def _failed(self, reason: str, text: str, answer: Answer | None = None) -> float:
+        self._transport.close()
+        self._failures_in_a_row += 1
+        self.state.failures[reason] += 1
+        if text != self.state.last_error:  # said once, not every minute of an outage
+            log.warning("%s", text)
+        self.state.last_error = text
+        self._spool.durable_now(True)
+        # Full jitter: after an outage of the center ten thousand agents come back spread out.
+        highest: float = min(
+            self._config.backoff_max_seconds, _BACKOFF_FIRST_SECONDS * 2 ** min(self._failures_in_a_row, 20)
+        )
+        wait: float = random.uniform(0.2, 1.0) * highest  # noqa: S311 (no secret)
+        return max(wait, _retry_after(answer))
+
+    def _renew_when_due(self) -> None:
+        offset = self.state.clock_offset
+        if offset is None or time.monotonic() < self._next_renewal_try:
+            return
+        if not self.identity.renewal_due(time.time() + offset):
+            return
+        self._next_renewal_try = time.monotonic() + _RENEWAL_RETRY_SECONDS
+        try:
+            self.identity = identities.renew(self.identity, self._transport)
+        except HaidangError as error:
+            log.warning("%s", error)
+            return
+        self._transport.close()
+        self._transport = self._new_transport()
+        self._next_renewal_try = 0.0
+        log.info("the certificate is renewed")
+
+
+def _retry_after(answer: Answer | None) -> float:
+    """Retry-After in seconds (RFC 9110, section 10.2.3; the date form is not used by collectors)."""
+    try:
+        return min(3600.0, max(0.0, float(answer.headers.get("retry-after", "0")))) if answer else 0.0
+    except ValueError:
+        return 0.0
