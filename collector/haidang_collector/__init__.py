@@ -1,0 +1,1 @@
+"""The collector: takes reports in, exposes what is current, keeps what happened."""

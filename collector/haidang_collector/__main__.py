@@ -1,0 +1,7 @@
+"""`python -m haidang_collector` is `haidang-collector`."""
+
+import sys
+
+from haidang_collector.cli import main
+
+sys.exit(main())

@@ -1,0 +1,308 @@
+"""The HTTP interface: version 1, OpenAPI, every error an RFC 9457 problem."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from haidang_wire import __version__
+from haidang_wire.errors import HaidangError
+from haidang_wire.labels import to_identifier
+from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
+from haidang_wire.report import Report
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from haidang_collector import exposition, ingest
+from haidang_collector.ca import Issued
+from haidang_collector.collector import Collector
+from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.database import LedgerError
+from haidang_collector.problems import CONTENT_TYPE, Problem, problem_response
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_DOCUMENT_BYTES = 64 * 1024
+_MAX_PEM = 16 * 1024
+# XML and terminals choke on these, and no name of a machine has them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class EnrolRequest(BaseModel):
+    """What buys a certificate: a token, and a certificate request (PEM) for the agent's own key."""
+
+    model_config = ConfigDict(extra="forbid")
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    request: Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
+    version: Annotated[str, Field(max_length=50)] = ""
+
+
+class RenewRequest(BaseModel):
+    """A certificate request (PEM) for a new key."""
+
+    model_config = ConfigDict(extra="forbid")
+    request: Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
+
+
+class Certificate(BaseModel):
+    """A client certificate (PEM) and its life in Unix seconds."""
+
+    agent: str
+    site: str
+    certificate: str
+    begins: float
+    ends: float
+
+
+class Assignment(BaseModel):
+    """What an agent is: its name and its site."""
+
+    agent: str
+    site: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+_PROBLEM = {"model": ProblemDocument, "content": {CONTENT_TYPE: {}}}
+
+
+def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {**_PROBLEM, "description": "Problem"} for code in codes}
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _delivery_schema() -> dict[str, Any]:
+    """The schema of a delivery, with the report where ingest keeps it raw, in one piece."""
+    (schema,), definitions = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
+    envelope = {
+        "type": "object",
+        "required": ["age", "report"],
+        "properties": {"age": {"type": "number"}, "report": {**schema, "$defs": definitions}},
+    }
+    return {
+        "type": "object",
+        "required": ["sent", "reports"],
+        "properties": {"sent": {"type": "number"}, "reports": {"type": "array", "items": envelope, "minItems": 1}},
+    }
+
+
+def create_app(collector: Collector) -> ASGIApp:
+    """The application of one collector."""
+    app = FastAPI(title="Hải Đăng collector", version=__version__, docs_url=None, redoc_url=None)
+    telemetry = collector.telemetry
+
+    def refuse(problem: Problem) -> Response:
+        telemetry.refused_requests.labels(problem.reason).inc()
+        return problem.response()
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        return refuse(problem)
+
+    @app.exception_handler(LedgerError)
+    async def on_ledger(request: Request, error: Exception) -> Response:
+        log.error("%s", error)
+        return refuse(Problem(503, "storage", "the database fails, see the collector's log", retry_after=15))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = problem_response(error.status_code, "http", str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation(request: Request, error: Exception) -> Response:
+        return refuse(Problem(422, "malformed", "the request is not of the documented form"))
+
+    @app.post(
+        "/v1/reports",
+        response_model=None,
+        responses=_problems(400, 401, 403, 413, 415, 422, 503),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {REPORTS_TYPE: {"schema": _delivery_schema()}},
+            }
+        },
+    )
+    async def reports(request: Request) -> Response:
+        """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
+        agent = collector.peers.require_agent(request.scope)
+        body = await _read(request, collector.settings.limits.body_bytes)
+        received = time.time()
+        data = ingest.decompress(body, request.headers.get("content-encoding", ""), collector.settings.limits)
+        site = collector.site_of(agent)
+        batch = ingest.read_delivery(data, agent, site, received, collector.settings.limits)
+        receipt = await collector.take(batch)
+        if receipt.accepted + receipt.duplicates == 0:
+            extensions = msgspec.to_builtins(receipt)
+            raise Problem(422, "refused", receipt.refused[0].detail, field="$.reports", extensions=extensions)
+        return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+    @app.post(
+        "/v1/enrol",
+        response_model=Certificate,
+        responses=_problems(400, 403, 413, 422, 503),
+        openapi_extra=_body(EnrolRequest),
+    )
+    async def enrol(request: Request) -> Certificate:
+        """Buy a client certificate with a token."""
+        wanted = await _read_model(request, EnrolRequest)
+        name = to_identifier(_CONTROL.sub("", wanted.name))
+        try:
+            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request)
+        except HaidangError as error:
+            telemetry.enrolments.labels("refused").inc()
+            if isinstance(error, LedgerError):
+                raise
+            status = 403 if isinstance(error, identities.IdentityError) else 400
+            raise Problem(status, "enrolment", str(error)) from error
+        telemetry.enrolments.labels("accepted").inc()
+        log.info("enrolled agent %s of site %s", agent, site)
+        return _certificate(agent, site, issued)
+
+    @app.post(
+        "/v1/renew",
+        response_model=Certificate,
+        responses=_problems(400, 401, 403, 413, 422, 503),
+        openapi_extra=_body(RenewRequest),
+    )
+    async def renew(request: Request) -> Certificate:
+        """A new certificate for the agent whose certificate the request came with."""
+        agent = collector.peers.require_agent(request.scope)
+        wanted = await _read_model(request, RenewRequest)
+        try:
+            site, issued = await collector.renew(agent, wanted.request)
+        except HaidangError as error:
+            telemetry.renewals.labels("refused").inc()
+            if isinstance(error, LedgerError):
+                raise
+            status = 403 if isinstance(error, identities.IdentityError) else 400
+            raise Problem(status, "renewal", str(error)) from error
+        telemetry.renewals.labels("accepted").inc()
+        return _certificate(agent, site, issued)
+
+    @app.get("/v1/assignment", response_model=Assignment, responses=_problems(401, 403, 503))
+    async def assignment(request: Request) -> Assignment:
+        """Who the agent is here."""
+        agent = collector.peers.require_agent(request.scope)
+        try:
+            site = await collector.ledger.run(identities.require_agent, agent)
+        except identities.IdentityError as error:
+            raise Problem(403, "identity", str(error)) from error
+        return Assignment(agent=agent, site=site)
+
+    @app.get("/v1/ca.pem", response_class=PlainTextResponse)
+    async def ca() -> PlainTextResponse:
+        """The CA's certificate, to be believed only by its fingerprint."""
+        return PlainTextResponse(collector.authority.pem, media_type="application/x-pem-file")
+
+    @app.get("/metrics", response_model=None, responses=_problems(401))
+    async def metrics(request: Request) -> Response:
+        """The latest live value of every series (text format 0.0.4 or OpenMetrics 1.0)."""
+        collector.peers.require_reader(request.scope)
+        openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
+        families = exposition.expose(collector.latest, collector.registry, telemetry, openmetrics=openmetrics)
+        media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
+
+        async def stream() -> AsyncIterator[bytes]:
+            for block in families:
+                yield block
+
+        return StreamingResponse(stream(), headers={"Content-Type": media_type})
+
+    @app.get("/sd/collector", responses=_problems(401))
+    async def sd_collector(request: Request) -> JSONResponse:
+        """Prometheus HTTP service discovery: this collector."""
+        collector.peers.require_reader(request.scope)
+        host = request.headers.get("host", "")
+        labels = {"instance": collector.settings.scrape_instance}
+        return JSONResponse([{"targets": [host], "labels": labels}])
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> PlainTextResponse:
+        """The process answers."""
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz", response_class=PlainTextResponse, responses=_problems(503))
+    async def readyz() -> PlainTextResponse:
+        """The database answers too."""
+        await collector.ledger.run(identities.registry_loaded)
+        return PlainTextResponse("ready\n")
+
+    return _Counted(app, telemetry.requests.labels)
+
+
+def _certificate(agent: str, site: str, issued: Issued) -> Certificate:
+    return Certificate(agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body, at most limit bytes. Raises Problem 413 as soon as it is known to be more."""
+    too_large = Problem(413, "too_large", f"the body is larger than {limit} bytes", field="body")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+async def _read_model(request: Request, model: type[M]) -> M:
+    """A small JSON document. Raises Problem 422 that names the field; values are not repeated,
+    they may be secrets."""
+    body = await _read(request, _MAX_DOCUMENT_BYTES)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Problem(422, "malformed", first["msg"], field=where) from error
+
+
+class _Counted:
+    """Counts answers by route and status, outside of everything that may answer."""
+
+    def __init__(self, app: ASGIApp, labels: Callable[..., Any]) -> None:
+        self._app = app
+        self._labels = labels
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = scope.get("route")
+                self._labels(getattr(route, "path", "other"), str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, counting)

@@ -1,0 +1,155 @@
+"""`haidang-collector`: serve, token, agents, registry, scraper."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from haidang_wire import __version__
+from haidang_wire.errors import HaidangError
+from haidang_wire.labels import is_identifier
+
+from haidang_collector.ca import Authority, new_key_and_request, write_private
+from haidang_collector.collector import prepare_state_dir
+from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.database import Ledger
+from haidang_collector.registry import load_registry
+from haidang_collector.settings import Settings, load_settings, read_secret
+
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="haidang-collector", description="Hải Đăng's collector")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
+    groups = parser.add_subparsers(dest="group", required=True, metavar="COMMAND")
+    groups.add_parser("serve", help="run the collector")
+
+    token = groups.add_parser("token", help="enrolment tokens").add_subparsers(dest="action", required=True)
+    create = token.add_parser("create", help="print a new token, once")
+    create.add_argument("--site", required=True, help="site of the registry the token enrols for")
+    create.add_argument("--uses", default="1", help="how many agents may use it, or `unlimited` (default: 1)")
+    create.add_argument("--expires", default="24h", help="its life, as 30m, 24h or 7d (default: 24h)")
+    token.add_parser("list", help="show tokens")
+    token.add_parser("revoke", help="end a token").add_argument("id")
+
+    agents = groups.add_parser("agents", help="enrolled agents").add_subparsers(dest="action", required=True)
+    agents.add_parser("list", help="show agents")
+    agents.add_parser("revoke", help="refuse an agent from its next request on").add_argument("id")
+
+    registry = groups.add_parser("registry", help="the registry").add_subparsers(dest="action", required=True)
+    for action, text in (("check", "check a file or folder"), ("load", "check it and put it in force")):
+        registry.add_parser(action, help=text).add_argument("file", type=Path)
+
+    scraper = groups.add_parser("scraper", help="make a certificate that may read /metrics and /sd")
+    scraper.add_argument("name")
+    scraper.add_argument("file", type=Path, help="where key and certificate are written, one PEM file")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 when all is well, 1 when something failed, 2 for a wrong call."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(options.config)
+        if options.group == "serve":
+            from haidang_collector.server import serve
+
+            return serve(settings)
+        if options.group == "registry" and options.action == "check":
+            print(f"{options.file}: {len(load_registry(options.file).sites)} sites, no faults")
+            return 0
+        return _ledger_command(options, settings)
+    except HaidangError as error:
+        print(f"haidang-collector: {error}", file=sys.stderr)
+        return 1
+
+
+def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
+    state_dir = prepare_state_dir(settings)
+    if options.group == "scraper":
+        return _scraper(options, settings, state_dir)
+    ledger = Ledger(state_dir)
+    command = {"token": _token, "agents": _agents, "registry": _registry}[options.group]
+    try:
+        command(options, settings, ledger)
+    finally:
+        ledger.close()
+    return 0
+
+
+def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    if options.action == "create":
+        uses = None if options.uses == "unlimited" else _positive(options.uses)
+        authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
+        with ledger.transaction() as connection:
+            token, secret = identities.create_token(
+                connection, options.site, uses=uses, life_seconds=_duration(options.expires)
+            )
+        print(f"{secret}.{authority.fingerprint}")
+        left = "many times" if uses is None else f"{uses} time{'s' * (uses > 1)}"
+        print(f"token {token.id} of site {token.site}: {left}, until {_date(token.expires)}", file=sys.stderr)
+    elif options.action == "revoke":
+        with ledger.transaction() as connection:
+            identities.revoke_token(connection, options.id)
+    else:
+        with ledger.transaction() as connection:
+            tokens = identities.list_tokens(connection)
+        for token in tokens:
+            uses_left = "unlimited" if token.uses_left is None else str(token.uses_left)
+            state = "revoked" if token.revoked else "valid until"
+            print(f"{token.id}  {token.site:<30} uses left {uses_left:<10} {state} {_date(token.expires)}")
+
+
+def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    if options.action == "revoke":
+        with ledger.transaction() as connection:
+            identities.revoke_agent(connection, options.id)
+        return
+    with ledger.transaction() as connection:
+        agents = identities.list_agents(connection)
+    for agent in agents:
+        state = "revoked" if agent.revoked else "stopped" if agent.stopped else "enrolled"
+        print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate until {_date(agent.certificate_ends)}")
+
+
+def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    registry = load_registry(options.file)
+    with ledger.transaction() as connection:
+        identities.save_registry(connection, registry)
+    print(f"{len(registry.sites)} sites are in force")
+
+
+def _scraper(options: argparse.Namespace, settings: Settings, state_dir: Path) -> int:
+    if not is_identifier(options.name):
+        raise HaidangError(f"the name {options.name!r} must be of a-z 0-9 . _ -")
+    authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
+    key, request = new_key_and_request(options.name)
+    issued = authority.issue_client(request, "scraper", options.name, 3 * 365)
+    write_private(options.file, key + issued.pem.encode())
+    print(f"{options.file}: until {_date(issued.ends)}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise HaidangError(f"--uses must be a number from 1 or `unlimited`, not {text!r}")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isdecimal() or int(number) < 1:
+        raise HaidangError(f"--expires must be like 30m, 24h or 7d, not {text!r}")
+    return int(number) * _UNITS[unit]
+
+
+def _date(when: float) -> str:
+    return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""The collector as one thing: its parts, and what happens to a delivery, an enrolment, a registry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from haidang_wire import __version__
+from haidang_wire.errors import ConfigError
+from haidang_wire.report import Receipt
+
+from haidang_collector.ca import Authority, Issued
+from haidang_collector.delivery import Deliveries
+from haidang_collector.ingest import Batch, restore
+from haidang_collector.latest import Latest
+from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.tables import delivered, events, fact_history, latest
+from haidang_collector.peers import Peers
+from haidang_collector.registry import Registry
+from haidang_collector.remote_write import RemoteWriter
+from haidang_collector.settings import Settings, read_secret
+from haidang_collector.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 1.0
+_HOUSEKEEPING_SECONDS = 6 * 3600.0
+# No spool keeps reports so long: an older epoch's sequences are never sent again.
+_DELIVERED_DAYS = 400.0
+
+
+class Collector:
+    """Configuration in, `run()` for its background tasks, `close()`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError or LedgerError."""
+        state_dir = prepare_state_dir(settings)
+        self.settings = settings
+        self.authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
+        self.peers = Peers(settings, self.authority)
+        self.ledger = Ledger(state_dir)
+        self.telemetry = Telemetry()
+        self.latest = Latest()
+        self.registry: Registry | None = None
+        self._registry_loaded = 0.0
+        self._deliveries = Deliveries(
+            self.ledger,
+            self.telemetry,
+            limit=settings.limits.waiting_requests,
+            keep_late=bool(settings.remote_write.url),
+        )
+        self._remote_writer = RemoteWriter(self.ledger, settings, self.telemetry) if settings.remote_write.url else None
+
+    async def start(self) -> None:
+        """Make the exposition complete again from the ledger."""
+        await self._watch_once()
+        now = time.time()
+        rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
+        for row in rows:
+            state = self.latest.agents.get(row.agent)
+            if state is None:
+                continue
+            state.last_taken = max(state.last_taken, row.taken)
+            prepared = restore(row.report, row.taken, row.agent, state.site, self.settings.limits)
+            if prepared and prepared.expires > now:
+                self.latest.put(row.agent, prepared)
+        self.telemetry.info.labels(__version__, "sqlite").set(1)
+        self.telemetry.start.set(now)
+
+    async def run(self) -> None:
+        """The background tasks, until cancelled; when one of them fails, all end and it is raised."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._deliveries.run(), name="deliveries")
+            tasks.create_task(self._watch(), name="watch")
+            tasks.create_task(self._housekeeping(), name="housekeeping")
+            if self._remote_writer:
+                tasks.create_task(self._remote_writer.run(), name="remote write")
+
+    def close(self) -> None:
+        """After run() has ended."""
+        self.ledger.close()
+
+    # Deliveries
+
+    def site_of(self, agent: str) -> str:
+        """The site of an agent; of one nobody knows, none: the ledger will refuse it."""
+        state = self.latest.agents.get(agent)
+        return state.site if state else ""
+
+    async def take(self, batch: Batch) -> Receipt:
+        """Store a delivery, then expose what of it is current. Raises Problem."""
+        outcome = await self._deliveries.store(batch)
+        state = self.latest.agents.get(batch.agent)
+        if state is None:  # enrolled a moment ago, by another process
+            await self._watch_once()
+            state = self.latest.agents[batch.agent]
+        for prepared in reversed(outcome.live):
+            self.latest.put(batch.agent, prepared)
+        if outcome.stopped is not None:
+            state.stopped = outcome.stopped
+        state.clock_offset = batch.offset
+        self._count(batch, len(outcome.live), outcome.late, outcome.duplicates)
+        return Receipt(
+            received=batch.received,
+            accepted=len(outcome.live) + outcome.late,
+            duplicates=outcome.duplicates,
+            samples_refused=sum(sum(p.refused_samples.values()) for p in batch.prepared),
+            refused=batch.refused,
+        )
+
+    def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
+        reports = self.telemetry.reports
+        for outcome, number in (
+            ("live", live),
+            ("late", late),
+            ("duplicate", duplicates),
+            ("refused", len(batch.refused)),
+        ):
+            if number:
+                reports.labels(outcome).inc(number)
+        if late and not self._remote_writer:
+            self.telemetry.late_dropped.labels("no_receiver").inc(late)
+        for reason, number in batch.refused_reasons.items():
+            self.telemetry.refused_reports.labels(reason).inc(number)
+        for prepared in batch.prepared:
+            for reason, number in prepared.refused_samples.items():
+                self.telemetry.refused_samples.labels(reason).inc(number)
+
+    # Identities
+
+    async def enrol(self, secret: str, name: str, request: str) -> tuple[str, str, Issued]:
+        """(agent, site, certificate) for a token. Raises IdentityError, HaidangError."""
+
+        def buy(connection: sa.Connection) -> tuple[str, str, Issued]:
+            token, site = identities.spend_token(connection, secret)
+            agent = identities.add_agent(connection, name, site, token, 0.0)
+            issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
+            identities.note_certificate(connection, agent, issued.ends)
+            return agent, site, issued
+
+        agent, site, issued = await self.ledger.run(buy)
+        self.latest.enrol(agent, site)
+        return agent, site, issued
+
+    async def renew(self, agent: str, request: str) -> tuple[str, Issued]:
+        """(site, certificate) for an agent that may speak. Raises IdentityError, HaidangError."""
+
+        def buy(connection: sa.Connection) -> tuple[str, Issued]:
+            site = identities.require_agent(connection, agent)
+            issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
+            identities.note_certificate(connection, agent, issued.ends)
+            return site, issued
+
+        return await self.ledger.run(buy)
+
+    # Background
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._watch_once()
+            except LedgerError as error:
+                log.error("%s", error)
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _watch_once(self) -> None:
+        """What commands changed beside us: the registry, revocations, enrolments elsewhere."""
+        loaded, known = await self.ledger.run(_registry_and_agents)
+        if loaded != self._registry_loaded:
+            self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
+            log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
+        for agent in known:
+            if agent.revoked is None:
+                self.latest.enrol(agent.id, agent.site, stopped=agent.stopped)
+            elif agent.id in self.latest.agents:
+                self.latest.forget(agent.id)
+                log.info("agent %s is revoked", agent.id)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            try:
+                await self.ledger.run(_remove_old, time.time(), self.settings.event_retention_days)
+            except LedgerError as error:
+                log.error("%s", error)
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def prepare_state_dir(settings: Settings) -> Path:
+    """The state folder, made when missing, closed to others. Raises ConfigError."""
+    state_dir = Path(settings.state_dir)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"state_dir can't be made: {error.strerror}", where=settings.state_dir) from error
+    return state_dir
+
+
+def _registry_and_agents(connection: sa.Connection) -> tuple[float, list[identities.Agent]]:
+    return identities.registry_loaded(connection), identities.list_agents(connection)
+
+
+def _remove_old(connection: sa.Connection, now: float, retention_days: float) -> None:
+    before = now - retention_days * 86400
+    connection.execute(sa.delete(events).where(events.c.received < before))
+    connection.execute(sa.delete(fact_history).where(fact_history.c.until < before))
+    connection.execute(sa.delete(delivered).where(delivered.c.updated < now - _DELIVERED_DAYS * 86400))

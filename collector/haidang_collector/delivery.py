@@ -1,0 +1,305 @@
+"""Making deliveries durable: exactly once in effect, many deliveries in one commit.
+
+Requests queue here; a worker takes whatever waits, writes it in one transaction and only
+then answers all of them. A report seen before (agent, epoch, sequence) changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from haidang_collector.ingest import Batch, Prepared
+from haidang_collector.ledger.agents import IdentityError, require_agent
+from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.tables import agents, delivered, events, fact_history, facts, late, latest
+from haidang_collector.problems import Problem
+from haidang_collector.telemetry import Telemetry
+
+_CHUNK = 1024
+_CHUNKS_CACHED = 50_000
+_GROUP = 500
+
+Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
+
+
+@dataclass
+class Outcome:
+    """What became of a batch: the reports to expose, and counts."""
+
+    live: list[Prepared] = field(default_factory=list)
+    late: int = 0
+    duplicates: int = 0
+    stopped: bool | None = None
+
+
+@dataclass
+class _Waiting:
+    batch: Batch
+    done: asyncio.Future[Outcome]
+
+
+class Deliveries:
+    """The queue and its worker. `run()` is the task that owns it."""
+
+    def __init__(self, ledger: Ledger, telemetry: Telemetry, *, limit: int, keep_late: bool) -> None:
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(limit)
+        self._writer = _Writer(keep_late=keep_late)
+
+    async def store(self, batch: Batch) -> Outcome:
+        """Durable when this returns. Raises Problem: 503 when too much waits or the disk
+        fails (nothing is acknowledged then), 403 for an agent that may no longer speak."""
+        waiting = _Waiting(batch, asyncio.get_running_loop().create_future())
+        try:
+            self._queue.put_nowait(waiting)
+        except asyncio.QueueFull as error:
+            raise Problem(503, "busy", "too many deliveries wait to be stored", retry_after=10) from error
+        return await waiting.done
+
+    async def run(self) -> None:
+        """Write groups until cancelled."""
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < _GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            started = time.perf_counter()
+            try:
+                results = await self._ledger.run(self._writer.write, [waiting.batch for waiting in group])
+            except LedgerError as error:
+                self._telemetry.commit_failures.inc()
+                self._writer.roll_back()
+                problem = Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
+                results = [problem] * len(group)
+            except BaseException:
+                for waiting in group:
+                    waiting.done.cancel()
+                raise
+            else:
+                self._writer.committed()
+                self._telemetry.commit_duration.observe(time.perf_counter() - started)
+            for waiting, result in zip(group, results, strict=True):
+                if waiting.done.done():  # the client went away meanwhile
+                    continue
+                if isinstance(result, Problem):
+                    waiting.done.set_exception(result)
+                else:
+                    waiting.done.set_result(result)
+
+
+class _Writer:
+    """Runs on the ledger's thread, one transaction at a time."""
+
+    def __init__(self, *, keep_late: bool) -> None:
+        self._keep_late = keep_late
+        self._chunks: OrderedDict[Chunk, bytes] = OrderedDict()
+        self._changed: dict[Chunk, bytearray] = {}
+        self._newest: dict[tuple[str, str], float] = {}
+        self._newest_changed: dict[tuple[str, str], float] = {}
+
+    def write(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Outcome | Problem]:
+        """One outcome (or the problem of a revoked agent) for each batch."""
+        rows = _Rows()
+        results = [self._batch(connection, batch, rows) for batch in batches]
+        rows.chunks = [
+            {"agent": agent, "epoch": epoch, "chunk": chunk, "bits": bytes(bits), "updated": batches[-1].received}
+            for (agent, epoch, chunk), bits in self._changed.items()
+        ]
+        rows.write(connection)
+        return results
+
+    def committed(self) -> None:
+        """The transaction is durable: what was learnt in it counts."""
+        for chunk, bits in self._changed.items():
+            self._chunks[chunk] = bytes(bits)
+            self._chunks.move_to_end(chunk)
+        while len(self._chunks) > _CHUNKS_CACHED:
+            self._chunks.popitem(last=False)
+        self._newest.update(self._newest_changed)
+        self.roll_back()
+
+    def roll_back(self) -> None:
+        """Forget what the last transaction learnt."""
+        self._changed.clear()
+        self._newest_changed.clear()
+
+    def _batch(self, connection: sa.Connection, batch: Batch, rows: _Rows) -> Outcome | Problem:
+        try:
+            require_agent(connection, batch.agent)
+        except IdentityError as error:
+            return Problem(403, "identity", str(error))
+        outcome = Outcome()
+        for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
+            if not self._is_new(connection, batch.agent, prepared):
+                outcome.duplicates += 1
+                continue
+            self._store_one(connection, batch, prepared, outcome, rows)
+        return outcome
+
+    def _store_one(
+        self, connection: sa.Connection, batch: Batch, prepared: Prepared, outcome: Outcome, rows: _Rows
+    ) -> None:
+        report = prepared.report
+        rows.add_documents(connection, batch, prepared)
+        newer = prepared.taken > self._newest_of(connection, batch.agent, report.source)
+        lifecycle = report.source == "lifecycle"
+        # What an agent last said of its own life stays true after the report's expiry.
+        if newer and (lifecycle or prepared.expires > batch.received):
+            self._newest_changed[batch.agent, report.source] = prepared.taken
+            outcome.live.append(prepared)
+            rows.latest[batch.agent, report.source] = {
+                "agent": batch.agent,
+                "source": report.source,
+                "taken": prepared.taken,
+                "report": prepared.raw,
+            }
+            if lifecycle:
+                outcome.stopped = any(event.kind == "agent_stopped" for event in report.events)
+                rows.stopped[batch.agent] = outcome.stopped
+        else:
+            outcome.late += 1
+            if self._keep_late and report.samples:
+                rows.late.append(
+                    {
+                        "agent": batch.agent,
+                        "site": batch.site,
+                        "taken": prepared.taken,
+                        "report": zlib.compress(prepared.raw, 1),
+                    }
+                )
+
+    def _is_new(self, connection: sa.Connection, agent: str, prepared: Prepared) -> bool:
+        chunk_number, bit = divmod(prepared.report.sequence, _CHUNK)
+        chunk = (agent, prepared.report.epoch, chunk_number)
+        bits = self._changed.get(chunk)
+        if bits is None:
+            bits = bytearray(self._stored_bits(connection, chunk))
+        byte, mask = bit // 8, 1 << (bit % 8)
+        if len(bits) <= byte:
+            bits.extend(bytes(byte + 1 - len(bits)))
+        if bits[byte] & mask:
+            return False
+        bits[byte] |= mask
+        self._changed[chunk] = bits
+        return True
+
+    def _stored_bits(self, connection: sa.Connection, chunk: Chunk) -> bytes:
+        known = self._chunks.get(chunk)
+        if known is not None:
+            return known
+        agent, epoch, number = chunk
+        query = sa.select(delivered.c.bits).where(
+            delivered.c.agent == agent, delivered.c.epoch == epoch, delivered.c.chunk == number
+        )
+        return connection.execute(query).scalar() or b""
+
+    def _newest_of(self, connection: sa.Connection, agent: str, source: str) -> float:
+        key = (agent, source)
+        known = self._newest_changed.get(key) or self._newest.get(key)
+        if known is None:
+            query = sa.select(latest.c.taken).where(latest.c.agent == agent, latest.c.source == source)
+            known = connection.execute(query).scalar() or 0.0
+            self._newest_changed[key] = known
+        return known
+
+
+class _Rows:
+    """What one transaction writes, gathered so that each table is written once."""
+
+    def __init__(self) -> None:
+        self.chunks: list[dict[str, Any]] = []
+        self.latest: dict[tuple[str, str], dict[str, Any]] = {}
+        self.late: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.stopped: dict[str, bool] = {}
+
+    def add_documents(self, connection: sa.Connection, batch: Batch, prepared: Prepared) -> None:
+        """Facts and events of a report; their times are put on the collector's clock."""
+        shift = prepared.taken - prepared.report.taken
+        for event in prepared.report.events:
+            self.events.append(
+                {
+                    "agent": batch.agent,
+                    "site": batch.site,
+                    "kind": event.kind,
+                    "at": event.at + shift,
+                    "received": batch.received,
+                    "body": json.dumps(event.body, ensure_ascii=False),
+                }
+            )
+        for fact in prepared.report.facts:
+            _keep_fact(connection, batch, prepared.taken, fact.kind, fact.key, fact.body)
+
+    def write(self, connection: sa.Connection) -> None:
+        """Everything into its table."""
+        if self.chunks:
+            connection.execute(_UPSERT_CHUNKS, self.chunks)
+        if self.latest:
+            connection.execute(_UPSERT_LATEST, list(self.latest.values()))
+        if self.late:
+            connection.execute(sa.insert(late), self.late)
+        if self.events:
+            connection.execute(sa.insert(events), self.events)
+        for agent, stopped in self.stopped.items():
+            connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
+
+
+def _keep_fact(
+    connection: sa.Connection, batch: Batch, taken: float, kind: str, key: str, body: dict[str, Any]
+) -> None:
+    """The newest body is the current one; a body that differs goes to the history with its life."""
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True)
+    which = (facts.c.agent == batch.agent, facts.c.kind == kind, facts.c.key == key)
+    present = connection.execute(sa.select(facts.c.body, facts.c.since, facts.c.seen).where(*which)).first()
+    identity = {"agent": batch.agent, "site": batch.site, "kind": kind, "key": key}
+    if present is None:
+        connection.execute(sa.insert(facts).values(**identity, body=text, since=taken, seen=taken))
+    elif taken < present.seen:
+        _keep_older_fact(connection, identity, text, taken, present)
+    elif text == present.body:
+        connection.execute(sa.update(facts).where(*which).values(seen=taken))
+    else:
+        connection.execute(
+            sa.insert(fact_history).values(**identity, body=present.body, since=present.since, until=taken)
+        )
+        connection.execute(sa.update(facts).where(*which).values(body=text, since=taken, seen=taken))
+
+
+def _keep_older_fact(
+    connection: sa.Connection, identity: dict[str, str], text: str, taken: float, present: Any
+) -> None:
+    """After an outage the newest comes first: an older body either lengthens the life of the
+    version that follows it, or is a version of its own."""
+    history = fact_history.c
+    of_this = [history[name] == value for name, value in identity.items() if name != "site"]
+    query = sa.select(history.id, history.body, history.since).where(*of_this, history.since > taken)
+    following = connection.execute(query.order_by(history.since).limit(1)).first()
+    if following is not None and following.body == text:
+        connection.execute(sa.update(fact_history).where(history.id == following.id).values(since=taken))
+    elif following is None and present.body == text:
+        current = [facts.c[name] == value for name, value in identity.items() if name != "site"]
+        connection.execute(sa.update(facts).where(*current).values(since=min(taken, present.since)))
+    else:
+        until = following.since if following is not None else max(taken, present.since)
+        connection.execute(sa.insert(fact_history).values(**identity, body=text, since=taken, until=until))
+
+
+def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
+    statement = insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: getattr(statement.excluded, name) for name in values}
+    )
+
+
+_UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
+_UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report"])

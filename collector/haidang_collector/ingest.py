@@ -1,0 +1,255 @@
+"""From a request's body to reports that may be stored and exposed.
+
+Pure functions of bytes and limits: nothing here waits or writes. The envelope is decoded
+first, each report by itself after it, so that a bad report costs only itself; a bad sample
+costs only itself too.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+from haidang_wire.labels import SOURCE
+from haidang_wire.metrics import CATALOGUE
+from haidang_wire.report import Refusal, Report, Sample, expiry
+
+from haidang_collector.problems import Problem
+from haidang_collector.settings import Limits
+
+# The largest integer JSON readers agree on (RFC 8259, section 6).
+_MAX_INTEGER = 2**53 - 1
+_SPECS = {metric.name: (metric.source, metric.labels, frozenset(metric.labels)) for metric in CATALOGUE.values()}
+_SOURCES = frozenset(metric.source for metric in CATALOGUE.values() if metric.source != "collector") | {"lifecycle"}
+_INTERVALS = (0.1, 7 * 86400.0)
+_MAX_TEXT = 200
+
+
+class Envelope(msgspec.Struct):
+    """One report of a delivery: its age in seconds when the delivery was sent."""
+
+    age: float
+    report: msgspec.Raw
+
+
+class Delivery(msgspec.Struct):
+    """The body of POST /v1/reports. `sent` is the agent's clock at sending."""
+
+    sent: float
+    reports: list[Envelope]
+
+
+_delivery_decoder = msgspec.json.Decoder(Delivery)
+_report_decoder = msgspec.json.Decoder(Report)
+
+
+@dataclass
+class Prepared:
+    """A report that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
+    rendered lines by family; `kept_samples` the places of those that were not refused; `raw`
+    its JSON."""
+
+    report: Report
+    raw: bytes
+    taken: float
+    expires: float
+    blocks: dict[str, bytes]
+    kept_samples: list[int]
+    refused_samples: Counter[str]
+
+    def kept(self, site: str) -> Iterator[tuple[str, dict[str, str], float]]:
+        """(name, labels, value) of each sample that was kept, as it is exposed."""
+        own = {"site": site, "agent": self.report.agent}
+        for index in self.kept_samples:
+            sample = self.report.samples[index]
+            yield sample.metric, {**sample.labels, **own}, sample.value
+
+
+@dataclass
+class Batch:
+    """What a delivery holds: offset is collector's clock minus agent's, in seconds."""
+
+    agent: str
+    site: str
+    received: float
+    offset: float
+    prepared: list[Prepared] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    refused_reasons: Counter[str] = field(default_factory=Counter)
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def decompress(body: bytes, encoding: str, limits: Limits) -> bytes:
+    """The body as it was before Content-Encoding, which is gzip or identity.
+
+    Raises Problem: 415 for another encoding, 413 above the limit (a decompression bomb is
+    stopped there), 400 for what is not whole gzip.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise Problem(415, "encoding", "Content-Encoding must be gzip or identity", field="Content-Encoding")
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        data = decoder.decompress(body, limits.decompressed_bytes)
+    except zlib.error as error:
+        raise Problem(400, "malformed", f"the body is not gzip: {error}", field="body") from error
+    if decoder.unconsumed_tail:
+        detail = f"the body is larger than {limits.decompressed_bytes} bytes when decompressed"
+        raise Problem(413, "too_large", detail, field="body")
+    if not decoder.eof or decoder.unused_data:
+        raise Problem(400, "malformed", "the gzip body is cut off or has something behind it", field="body")
+    return data
+
+
+def read_delivery(data: bytes, agent: str, site: str, received: float, limits: Limits) -> Batch:
+    """Decode and check a delivery of this agent. Raises Problem when it is none as a whole."""
+    try:
+        delivery = _delivery_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "malformed", f"the delivery can't be decoded: {error}", field="body") from error
+    if not math.isfinite(delivery.sent):
+        raise Problem(400, "malformed", "sent must be a finite number", field="$.sent")
+    if not delivery.reports:
+        raise Problem(400, "malformed", "there are no reports", field="$.reports")
+    if len(delivery.reports) > limits.reports_a_request:
+        detail = f"more than {limits.reports_a_request} reports in a request"
+        raise Problem(413, "too_many_reports", detail, field="$.reports")
+    batch = Batch(agent, site, received, received - delivery.sent)
+    for index, envelope in enumerate(delivery.reports):
+        raw = bytes(envelope.report)
+        try:
+            batch.prepared.append(prepare(raw, envelope.age, agent, site, received, limits))
+        except _Refused as refusal:
+            epoch, sequence = _key(raw)
+            batch.refused.append(Refusal(epoch, sequence, f"$.reports[{index}]: {refusal.detail}"))
+            batch.refused_reasons[refusal.reason] += 1
+    return batch
+
+
+def prepare(raw: bytes, age: float, agent: str, site: str, received: float, limits: Limits) -> Prepared:
+    """Decode, check and render one report."""
+    try:
+        report = _report_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _Refused("malformed", str(error)) from error
+    _check(report, age, agent, limits)
+    taken = received - max(0.0, age)
+    refused: Counter[str] = Counter()
+    blocks, kept = _render(report, agent, site, limits, refused)
+    return Prepared(report, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
+
+
+def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
+    if report.agent != agent:
+        raise _Refused("foreign_agent", f"agent: {agent!r} may not speak for {report.agent[:_MAX_TEXT]!r}")
+    for name in ("epoch", "sequence"):
+        if not 0 <= getattr(report, name) <= _MAX_INTEGER:
+            raise _Refused("out_of_range", f"{name} must be 0 to {_MAX_INTEGER}")
+    if not _INTERVALS[0] <= report.interval <= _INTERVALS[1]:
+        raise _Refused("out_of_range", f"interval must be {_INTERVALS[0]} to {_INTERVALS[1]:.0f} seconds")
+    if not math.isfinite(report.taken) or not math.isfinite(age) or age > 1e9:
+        raise _Refused("out_of_range", "taken and age must be finite, age under 1e9 seconds")
+    if not SOURCE.fullmatch(report.source) or report.source.partition(":")[0] not in _SOURCES:
+        raise _Refused("unknown_source", f"source: {report.source[:_MAX_TEXT]!r} is none this collector knows")
+    if len(report.samples) > limits.samples_a_report:
+        raise _Refused("too_large", f"samples: more than {limits.samples_a_report}")
+    if max(len(report.facts), len(report.events)) > limits.documents_a_report:
+        raise _Refused("too_large", f"facts or events: more than {limits.documents_a_report}")
+    for fact in report.facts:
+        if not 0 < len(fact.kind) <= 100 or len(fact.key) > _MAX_TEXT:
+            raise _Refused("out_of_range", "facts: kind must be 1 to 100 characters, key at most 200")
+    for event in report.events:
+        if not 0 < len(event.kind) <= 100 or not math.isfinite(event.at):
+            raise _Refused("out_of_range", "events: kind must be 1 to 100 characters, at a finite number")
+
+
+def _render(
+    report: Report, agent: str, site: str, limits: Limits, refused: Counter[str]
+) -> tuple[dict[str, bytes], list[int]]:
+    families: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    kept: list[int] = []
+    kind = report.source.partition(":")[0]
+    speaks_for = report.source.partition(":")[2] or agent
+    prefix = f'{{site="{site}",agent="{agent}"'
+    for index, sample in enumerate(report.samples):
+        labels = sample.labels
+        if "site" in labels or "agent" in labels:
+            if labels.get("site", site) != site or labels.get("agent", agent) != agent:
+                refused["foreign_site"] += 1
+                continue
+            labels = {name: value for name, value in labels.items() if name not in ("site", "agent")}
+        problem = _problem(sample, labels, kind, speaks_for, limits)
+        if problem:
+            refused[problem] += 1
+            continue
+        parts = [sample.metric, prefix]
+        parts += [f',{name}="{escape(labels[name])}"' for name in _SPECS[sample.metric][1]]
+        series = "".join(parts)
+        if series in seen:
+            refused["duplicate"] += 1
+            continue
+        seen.add(series)
+        kept.append(index)
+        families.setdefault(sample.metric, []).append(f"{series}}} {sample.value!r}\n")
+    return {family: "".join(lines).encode() for family, lines in families.items()}, kept
+
+
+def _problem(sample: Sample, labels: dict[str, str], kind: str, speaks_for: str, limits: Limits) -> str:
+    spec = _SPECS.get(sample.metric)
+    if spec is None:
+        return "unknown_metric"
+    if spec[0] != kind:
+        return "wrong_source"
+    if labels.keys() != spec[2]:
+        return "wrong_labels"
+    if not math.isfinite(sample.value):
+        return "not_finite"
+    for name, value in labels.items():
+        # Characters take at most four bytes: most values need not be encoded to be measured.
+        if len(value) * 4 > limits.label_bytes and len(value.encode()) > limits.label_bytes:
+            return "label_too_long"
+        if name == "device" and value != speaks_for:
+            return "foreign_device"
+    return ""
+
+
+def escape(value: str) -> str:
+    """A label value as the text formats want it; control characters that could end a line in
+    somebody's parser become U+FFFD."""
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return value
+    value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return "".join(c if c >= " " and c not in "\x7f\x85\u2028\u2029" else "\ufffd" for c in value)
+
+
+class _Key(msgspec.Struct):
+    epoch: int = 0
+    sequence: int = 0
+
+
+def _key(raw: bytes) -> tuple[int, int]:
+    try:
+        key = msgspec.json.decode(raw, type=_Key)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0, 0
+    return key.epoch, key.sequence
+
+
+def restore(raw: bytes, taken: float, agent: str, site: str, limits: Limits) -> Prepared | None:
+    """A stored report again, taken when it was; None when this version no longer accepts it."""
+    try:
+        return prepare(raw, 0.0, agent, site, taken, limits)
+    except _Refused:
+        return None

@@ -1,0 +1,125 @@
+"""The latest live value of every series, as rendered lines by family and report.
+
+One thread only (the event loop's). A report is exposed until it expires or a newer one of
+the same source takes its place; nothing stale is ever shown as current.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from haidang_collector.ingest import Prepared
+
+Source = tuple[str, str]  # agent, source
+
+
+@dataclass
+class _Entry:
+    taken: float
+    expires: float
+    families: tuple[str, ...]
+    series: int
+
+
+@dataclass
+class AgentState:
+    """What is known of an agent: times on the collector's clock, 0 before its first report."""
+
+    site: str
+    stopped: bool = False
+    last_taken: float = 0.0
+    clock_offset: float | None = None
+    sources: set[str] = field(default_factory=set)
+    series: int = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether a report is current and the agent did not say that it stops."""
+        return bool(self.sources) and not self.stopped
+
+
+class Latest:
+    """Blocks of lines by family, and the state of every enrolled agent."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, AgentState] = {}
+        self.series = 0
+        self._families: dict[str, dict[Source, bytes]] = {}
+        self._entries: dict[Source, _Entry] = {}
+        self._expiries: list[tuple[float, Source]] = []
+
+    def enrol(self, agent: str, site: str, *, stopped: bool = False) -> None:
+        """Know an agent before its first report."""
+        self.agents.setdefault(agent, AgentState(site, stopped))
+
+    def put(self, agent: str, prepared: Prepared) -> None:
+        """Expose a report, if it is newer than what its source has there."""
+        source = (agent, prepared.report.source)
+        present = self._entries.get(source)
+        state = self.agents[agent]
+        if present and present.taken >= prepared.taken:
+            return
+        if present:
+            gone = set(present.families).difference(prepared.blocks)
+            self._forget_blocks(source, gone)
+            self._count(state, -present.series)
+        for family, block in prepared.blocks.items():
+            self._families.setdefault(family, {})[source] = block
+        self._entries[source] = _Entry(
+            prepared.taken, prepared.expires, tuple(prepared.blocks), len(prepared.kept_samples)
+        )
+        heapq.heappush(self._expiries, (prepared.expires, source))
+        self._count(state, len(prepared.kept_samples))
+        state.sources.add(prepared.report.source)
+        state.last_taken = max(state.last_taken, prepared.taken)
+
+    def _count(self, state: AgentState, series: int) -> None:
+        state.series += series
+        self.series += series
+
+    def expire(self, now: float) -> None:
+        """Take away what is no longer current."""
+        while self._expiries and self._expiries[0][0] <= now:
+            _, source = heapq.heappop(self._expiries)
+            entry = self._entries.get(source)
+            if entry and entry.expires <= now:
+                self._remove(source, entry)
+
+    def _remove(self, source: Source, entry: _Entry) -> None:
+        del self._entries[source]
+        self._forget_blocks(source, set(entry.families))
+        state = self.agents.get(source[0])
+        if state:
+            state.sources.discard(source[1])
+            self._count(state, -entry.series)
+        else:
+            self.series -= entry.series
+
+    def _forget_blocks(self, source: Source, families: set[str]) -> None:
+        for family in families:
+            blocks = self._families[family]
+            del blocks[source]
+            if not blocks:
+                del self._families[family]
+
+    def stop(self, agent: str, *, stopped: bool) -> None:
+        """Note that an agent stopped in an orderly way, or speaks again."""
+        self.agents[agent].stopped = stopped
+
+    def forget(self, agent: str) -> None:
+        """Nothing of a revoked agent stays."""
+        state = self.agents.get(agent)
+        if state is None:
+            return
+        for source in sorted(state.sources):
+            self._remove((agent, source), self._entries[agent, source])
+        del self.agents[agent]
+
+    def families(self) -> Iterator[tuple[str, bytes]]:
+        """(family, its lines) of all agents; the latest may change between two of them."""
+        for family in sorted(self._families):
+            blocks = self._families.get(family)
+            if blocks:
+                yield family, b"".join(blocks.values())

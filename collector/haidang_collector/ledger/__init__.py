@@ -1,0 +1,1 @@
+"""What the collector keeps: tables, their migrations, and the queries on them."""

@@ -1,0 +1,164 @@
+"""Tokens, agents and the registry in the ledger. Every function takes the connection of a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from haidang_wire.errors import HaidangError
+
+from haidang_collector.ledger.tables import agents, latest, registry, tokens
+from haidang_collector.registry import Registry
+
+
+class IdentityError(HaidangError):
+    """A token or agent that does not (or no longer) count."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """An enrolment token as listed; the secret itself is nowhere."""
+
+    id: str
+    site: str
+    uses_left: int | None
+    expires: float
+    revoked: float | None
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An enrolled agent. `revoked` is when, or None."""
+
+    id: str
+    site: str
+    enrolled: float
+    certificate_ends: float
+    stopped: bool
+    revoked: float | None
+
+
+def save_registry(connection: sa.Connection, value: Registry) -> None:
+    """Make this registry the one in force."""
+    connection.execute(sa.delete(registry))
+    connection.execute(sa.insert(registry).values(id=1, loaded=time.time(), document=value.model_dump_json()))
+
+
+def load_registry(connection: sa.Connection) -> tuple[float, Registry | None]:
+    """When the registry in force was loaded, and it; (0, None) before the first."""
+    row = connection.execute(sa.select(registry.c.loaded, registry.c.document)).first()
+    return (row.loaded, Registry.model_validate_json(row.document)) if row else (0.0, None)
+
+
+def registry_loaded(connection: sa.Connection) -> float:
+    """When the registry in force was loaded: cheap to ask often."""
+    return connection.execute(sa.select(registry.c.loaded)).scalar() or 0.0
+
+
+def create_token(connection: sa.Connection, site: str, *, uses: int | None, life_seconds: float) -> tuple[Token, str]:
+    """A new token for a site of the registry, and its secret, which is not kept.
+
+    Raises IdentityError for a site that is not in the registry.
+    """
+    _, known = load_registry(connection)
+    if known is None or known.site(site) is None:
+        raise IdentityError(
+            f"there is no site {site!r} in the registry", remedy="Load one with: haidang-collector registry load FILE"
+        )
+    secret = secrets.token_urlsafe(32)
+    token = Token(secrets.token_hex(4), site, uses, time.time() + life_seconds, None)
+    connection.execute(
+        sa.insert(tokens).values(
+            id=token.id,
+            secret_sha256=_hash(secret),
+            site=site,
+            uses_left=uses,
+            created=time.time(),
+            expires=token.expires,
+        )
+    )
+    return token, secret
+
+
+def list_tokens(connection: sa.Connection) -> list[Token]:
+    """All tokens, newest first."""
+    columns = (tokens.c.id, tokens.c.site, tokens.c.uses_left, tokens.c.expires, tokens.c.revoked)
+    return [Token(*row) for row in connection.execute(sa.select(*columns).order_by(tokens.c.created.desc()))]
+
+
+def revoke_token(connection: sa.Connection, identifier: str) -> None:
+    """No enrolment with this token from now on. Raises IdentityError when there is none."""
+    done = connection.execute(sa.update(tokens).where(tokens.c.id == identifier).values(revoked=time.time()))
+    if not done.rowcount:
+        raise IdentityError(f"there is no token {identifier!r}")
+
+
+def spend_token(connection: sa.Connection, secret: str) -> tuple[str, str]:
+    """Use a token once: its id and its site. Raises IdentityError with the reason."""
+    row = connection.execute(sa.select(tokens).where(tokens.c.secret_sha256 == _hash(secret))).first()
+    if row is None:
+        raise IdentityError("the token is unknown", remedy="Check that it was copied whole")
+    remedy = "Ask the data center for a new one"
+    if row.revoked is not None:
+        raise IdentityError("the token was revoked", remedy=remedy)
+    if row.expires < time.time():
+        raise IdentityError("the token has expired", remedy=remedy)
+    if row.uses_left is not None:
+        if row.uses_left < 1:
+            raise IdentityError("the token was used already", remedy=remedy)
+        connection.execute(sa.update(tokens).where(tokens.c.id == row.id).values(uses_left=row.uses_left - 1))
+    return row.id, row.site
+
+
+def add_agent(connection: sa.Connection, wanted: str, site: str, token: str, certificate_ends: float) -> str:
+    """A new agent named as wanted, or with a number behind when that name was ever given:
+    a name is never two machines. Returns the name."""
+    name, number = wanted, 1
+    while connection.execute(sa.select(agents.c.id).where(agents.c.id == name)).first():
+        number += 1
+        name = f"{wanted[:58]}-{number}"
+    connection.execute(
+        sa.insert(agents).values(
+            id=name, site=site, token=token, enrolled=time.time(), certificate_ends=certificate_ends, stopped=False
+        )
+    )
+    return name
+
+
+def list_agents(connection: sa.Connection) -> list[Agent]:
+    """All agents ever enrolled, by site and name."""
+    columns = [agents.c[name] for name in ("id", "site", "enrolled", "certificate_ends", "stopped", "revoked")]
+    return [Agent(*row) for row in connection.execute(sa.select(*columns).order_by(agents.c.site, agents.c.id))]
+
+
+def require_agent(connection: sa.Connection, identifier: str) -> str:
+    """The site of an agent that may speak. Raises IdentityError for one that is unknown or revoked."""
+    row = connection.execute(sa.select(agents.c.site, agents.c.revoked).where(agents.c.id == identifier)).first()
+    if row is None:
+        raise IdentityError(f"agent {identifier!r} is not known here", remedy="Enrol it again")
+    if row.revoked is not None:
+        raise IdentityError(
+            f"agent {identifier!r} was revoked", remedy="Ask the data center for a token to enrol it anew"
+        )
+    return str(row.site)
+
+
+def revoke_agent(connection: sa.Connection, identifier: str) -> None:
+    """Refuse the agent from its next request on. Raises IdentityError when there is none."""
+    done = connection.execute(sa.update(agents).where(agents.c.id == identifier).values(revoked=time.time()))
+    if not done.rowcount:
+        raise IdentityError(f"there is no agent {identifier!r}")
+    connection.execute(sa.delete(latest).where(latest.c.agent == identifier))
+
+
+def note_certificate(connection: sa.Connection, identifier: str, ends: float) -> None:
+    """Remember when an agent's renewed certificate ends."""
+    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(certificate_ends=ends))
+
+
+def _hash(secret: str) -> str:
+    # 256 random bits need no salt and no slow hash.
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""The tables. A change here comes with a migration (ledger/migrations/versions)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# Times are Unix seconds on the collector's clock, corrected where an agent measured them.
+
+registry = Table(
+    "registry",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1: the registry that is in force
+    Column("loaded", Float, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("secret_sha256", String(64), nullable=False, unique=True),
+    Column("site", String(63), nullable=False),
+    Column("uses_left", Integer),  # NULL: as many as come before it expires
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("revoked", Float),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("site", String(63), nullable=False, index=True),
+    Column("token", String(16), nullable=False),
+    Column("enrolled", Float, nullable=False),
+    Column("certificate_ends", Float, nullable=False),
+    Column("stopped", Boolean, nullable=False, default=False),
+    Column("revoked", Float),
+)
+
+# Which sequences of an agent's epoch are here: bit `sequence % 1024` of chunk `sequence // 1024`.
+delivered = Table(
+    "delivered",
+    metadata,
+    Column("agent", String(63), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+    Column("updated", Float, nullable=False),
+)
+
+# The current report of each source, from which the exposition is made again after a restart.
+latest = Table(
+    "latest",
+    metadata,
+    Column("agent", String(63), primary_key=True),
+    Column("source", String(100), primary_key=True),
+    Column("taken", Float, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+)
+
+# Late reports on their way to remote write.
+late = Table(
+    "late",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("agent", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("taken", Float, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("agent", String(63), primary_key=True),
+    Column("kind", String(100), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("site", String(63), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+fact_history = Table(
+    "fact_history",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("agent", String(63), nullable=False),
+    Column("kind", String(100), nullable=False),
+    Column("key", String(200), nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Index("fact_history_of", "agent", "kind", "key"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("agent", String(63), nullable=False),
+    Column("site", String(63), nullable=False, index=True),
+    Column("kind", String(100), nullable=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("received", Float, nullable=False),
+    Column("body", Text, nullable=False),
+)

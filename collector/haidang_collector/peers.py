@@ -1,0 +1,106 @@
+"""Who is at the other end of a request: from the TLS layer, or from a trusted proxy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from cryptography import x509
+from haidang_wire.errors import HaidangError
+
+from haidang_collector.ca import Authority, peer_name
+from haidang_collector.problems import Problem
+from haidang_collector.settings import Settings, read_secret
+
+HEADER = b"client-cert"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """kind is `agent` or `scraper`; name is the certificate's."""
+
+    kind: str
+    name: str
+
+
+class Peers:
+    """Answers who somebody is and what he may read."""
+
+    def __init__(self, settings: Settings, authority: Authority) -> None:
+        """Raises ConfigError for a token file that can't be read."""
+        self._authority = authority
+        self._proxies = frozenset(settings.trusted_proxies)
+        self._token = read_secret(settings.metrics_token_file)
+
+    def of(self, scope: Mapping[str, Any]) -> Peer | None:
+        """The peer a request's certificate names; None without one. A header counts only from
+        a trusted proxy. Raises Problem for a proxy's certificate that is not ours."""
+        client = (scope.get("client") or ("", 0))[0]
+        if client in self._proxies:
+            for name, value in scope["headers"]:
+                if name == HEADER:
+                    return self._of_proxy(value)
+            return None
+        certificate = scope.get("extensions", {}).get("tls", {}).get("peer_certificate")
+        if not certificate:
+            return None
+        # The TLS layer has verified chain and life. The tuple is (type, value).
+        return _peer([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
+
+    def _of_proxy(self, value: bytes) -> Peer | None:
+        try:
+            certificate = _parse(value)
+            self._authority.verify(certificate)
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (ValueError, binascii.Error, x509.ExtensionNotFound, HaidangError) as error:
+            raise Problem(401, "identity", f"the certificate the proxy passed on is not accepted: {error}") from error
+        return _peer(names.get_values_for_type(x509.UniformResourceIdentifier))
+
+    def require_agent(self, scope: Mapping[str, Any]) -> str:
+        """The agent's name. Raises Problem 401."""
+        peer = self.of(scope)
+        if peer is None or peer.kind != "agent":
+            raise Problem(401, "identity", "an agent's client certificate of this collector's CA is needed")
+        return peer.name
+
+    def require_reader(self, scope: Mapping[str, Any]) -> None:
+        """Whether /metrics and /sd may be read: by this machine itself, with the scrape token,
+        or with a scraper's certificate. Raises Problem 401."""
+        client = (scope.get("client") or ("", 0))[0]
+        if self._token:
+            wanted = b"Bearer " + self._token
+            for name, value in scope["headers"]:
+                if name == b"authorization" and hmac.compare_digest(value, wanted):
+                    return
+        elif client not in self._proxies and _is_loopback(client):
+            return
+        peer = self.of(scope)
+        if peer is None or peer.kind != "scraper":
+            raise Problem(401, "identity", "the scrape token or a scraper's certificate is needed")
+
+
+def _peer(uris: list[str]) -> Peer | None:
+    named = peer_name(uris)
+    return Peer(*named) if named else None
+
+
+def _parse(value: bytes) -> x509.Certificate:
+    """RFC 9440's `:base64 DER:`, or URL-encoded PEM as nginx's $ssl_client_escaped_cert gives it."""
+    if value.startswith(b":") and value.endswith(b":"):
+        return x509.load_der_x509_certificate(base64.b64decode(value[1:-1], validate=True))
+    return x509.load_pem_x509_certificate(unquote_to_bytes(value))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)

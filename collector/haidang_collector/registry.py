@@ -1,0 +1,229 @@
+"""The registry: what the province consists of, from one YAML file or a folder of them.
+
+Checked against the models below; every problem is named with file, line and field. Loaded
+into the ledger by `haidang-collector registry load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from haidang_wire.errors import ConfigError
+from haidang_wire.labels import IDENTIFIER
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Identifier = Field(pattern=f"^(?:{IDENTIFIER.pattern})$")
+Level = Literal["province", "department", "district", "commune", "other"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Officer(_Strict):
+    """The IT officer of a site: who is told when something there is wrong."""
+
+    name: str = Field(min_length=1)
+    telephone: str = ""
+    email: str = Field(default="", pattern=r"^$|^[^@\s]+@[^@\s]+$")
+
+
+class Site(_Strict):
+    """An agency's place on the WAN. `parent` is the site it belongs to in the administration."""
+
+    id: str = Identifier
+    name: str = Field(min_length=1, max_length=200)
+    level: Level
+    parent: str = ""
+    officials: int = Field(default=0, ge=0)
+    it_officer: Officer | None = None
+
+
+class Province(_Strict):
+    """The province as a whole."""
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+class Registry(_Strict):
+    """Everything the center knows beforehand."""
+
+    province: Province
+    sites: list[Site] = Field(min_length=1)
+
+    def site(self, identifier: str) -> Site | None:
+        """The site with this id."""
+        return next((site for site in self.sites if site.id == identifier), None)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong in a registry file; line counts from 1."""
+
+    file: str
+    line: int
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field or 'registry'}: {self.text}"
+
+
+class RegistryError(ConfigError):
+    """A registry that can't be used; `faults` are all that was found."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+Path_ = tuple[str | int, ...]
+
+# A few aliases of aliases of aliases are a billion values: a registry has far fewer.
+_MAX_VALUES = 1_000_000
+
+
+class _Document:
+    """Plain values out of YAML files, and the file and line of each."""
+
+    def __init__(self) -> None:
+        self.value: dict[str, Any] = {}
+        self.places: dict[Path_, tuple[str, int]] = {}
+        self.faults: list[Fault] = []
+        self._values = 0
+
+    def read(self, path: Path) -> None:
+        try:
+            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except OSError as error:
+            self.faults.append(Fault(str(path), 1, "", f"can't be read: {error.strerror}"))
+            return
+        except UnicodeDecodeError:
+            self.faults.append(Fault(str(path), 1, "", "is not UTF-8 text: save it as UTF-8"))
+            return
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else 1
+            text = getattr(error, "problem", None) or str(error).splitlines()[0]
+            self.faults.append(Fault(str(path), line, "", f"is not valid YAML: {text}"))
+            return
+        if node is None:
+            return
+        if not isinstance(node, yaml.MappingNode):
+            self.faults.append(Fault(str(path), 1, "", "must be a mapping with `province` and `sites`"))
+            return
+        self._merge(str(path), node)
+
+    def _merge(self, file: str, node: yaml.MappingNode) -> None:
+        # Lists of several files are joined, so that each agency may have a file of its own.
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in self.value and isinstance(self.value[key], list) and isinstance(value_node, yaml.SequenceNode):
+                for item in value_node.value:
+                    self.value[key].append(self._plain(file, item, (key, len(self.value[key])), set()))
+            elif key in self.value:
+                self.faults.append(Fault(file, line, key, "stands twice"))
+            else:
+                self.places[(key,)] = (file, line)
+                self.value[key] = self._plain(file, value_node, (key,), set())
+
+    def _plain(self, file: str, node: yaml.Node, path: Path_, above: set[int]) -> Any:
+        self.places.setdefault(path, (file, node.start_mark.line + 1))
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise RegistryError([Fault(file, node.start_mark.line + 1, _dotted(path), "is too large (aliases?)")])
+        if id(node) in above:
+            self.faults.append(Fault(file, node.start_mark.line + 1, _dotted(path), "contains itself"))
+            return None
+        above = above | {id(node)}
+        if isinstance(node, yaml.MappingNode):
+            result: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key = str(key_node.value)
+                line = key_node.start_mark.line + 1
+                if key in result:
+                    self.faults.append(Fault(file, line, _dotted((*path, key)), "stands twice"))
+                self.places[(*path, key)] = (file, line)
+                result[key] = self._plain(file, value_node, (*path, key), above)
+            return result
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(file, item, (*path, index), above) for index, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            return node.value
+
+    def fault(self, path: Path_, text: str) -> None:
+        at = path
+        while at and at not in self.places:
+            at = at[:-1]
+        file, line = self.places.get(at, next(iter(self.places.values()), ("registry", 1)))
+        self.faults.append(Fault(file, line, _dotted(path), text))
+
+
+def load_registry(path: Path) -> Registry:
+    """Read and check a registry file, or every *.yaml and *.yml of a folder.
+
+    Raises RegistryError with all faults, not only the first.
+    """
+    document = _Document()
+    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+    if not files:
+        raise RegistryError([Fault(str(path), 1, "", "no *.yaml file is in this folder")])
+    for file in files:
+        document.read(file)
+    registry: Registry | None = None
+    try:
+        registry = Registry.model_validate(document.value)
+    except ValidationError as error:
+        if not document.faults or document.value:
+            for problem in error.errors():
+                path_ = tuple(problem["loc"])
+                document.fault(path_, _explain(problem["type"], problem["msg"], problem["input"], path_))
+    if registry:
+        _check_references(registry, document)
+    if document.faults or registry is None:
+        raise RegistryError(document.faults)
+    return registry
+
+
+def _check_references(registry: Registry, document: _Document) -> None:
+    seen: set[str] = set()
+    identifiers = {site.id for site in registry.sites}
+    for index, site in enumerate(registry.sites):
+        if site.id in seen:
+            document.fault(("sites", index, "id"), f"site {site.id!r} stands twice")
+        seen.add(site.id)
+        if site.parent and site.parent not in identifiers:
+            document.fault(("sites", index, "parent"), f"there is no site {site.parent!r}")
+    parents = {site.id: site.parent for site in registry.sites}
+    for index, site in enumerate(registry.sites):
+        above, passed = site.parent, {site.id}
+        while above and above not in passed:
+            passed.add(above)
+            above = parents.get(above, "")
+        if above == site.id:
+            document.fault(("sites", index, "parent"), f"site {site.id!r} is its own ancestor")
+
+
+def _explain(kind: str, message: str, value: object, path: Path_) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key {path[-1]!r}"
+    if kind == "missing":
+        return f"{path[-1]!r} is missing"
+    if kind == "string_pattern_mismatch" and path[-1] in ("id", "parent"):
+        return f"{value!r} must be 1 to 63 of a-z 0-9 . _ - , beginning and ending with a letter or digit"
+    return f"{message[0].lower()}{message[1:]}, not {value!r}"
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -1,0 +1,143 @@
+"""The collector's configuration: a TOML file, decoded and checked by msgspec.
+
+Every key has a default and a line of documentation; docs/collector-configuration.md is
+generated from them. Unknown keys and wrong types are refused by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from haidang_wire.errors import ConfigError
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[limits]`: what one request and one agent may use."""
+
+    body_bytes: Annotated[Positive, Meta(description="Largest request body as sent (compressed).")] = 1_000_000
+    decompressed_bytes: Annotated[Positive, Meta(description="Largest request body after decompression.")] = 16_000_000
+    reports_a_request: Annotated[Positive, Meta(description="Most reports in one request.")] = 1_000
+    samples_a_report: Annotated[Positive, Meta(description="Most samples in one report.")] = 20_000
+    label_bytes: Annotated[Positive, Meta(description="Longest label value, in bytes of UTF-8.")] = 512
+    documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 1_000
+    series_an_agent: Annotated[Positive, Meta(description="Most current series of one agent.")] = 50_000
+    waiting_requests: Annotated[
+        Positive,
+        Meta(description="Most requests that wait to be made durable; beyond it agents are told to come back."),
+    ] = 2_000
+
+
+class RemoteWrite(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[remote_write]`: where late samples go."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="Remote write endpoint of Prometheus or a compatible store, `http://127.0.0.1:9090/api/v1/write`; empty: late samples are dropped and counted."
+        ),
+    ] = ""
+    token_file: Annotated[str, Meta(description="File with a bearer token for it, if it wants one.")] = ""
+    timeout_seconds: Annotated[float, Meta(gt=0, description="Time limit of a request.")] = 15.0
+    queue_bytes: Annotated[
+        Positive,
+        Meta(description="Most bytes of late reports that wait on disk; beyond it the oldest are dropped and counted."),
+    ] = 2_000_000_000
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The whole file."""
+
+    state_dir: Annotated[
+        str, Meta(description="Folder of the CA, the keys and the database. Back it up; nobody else may read it.")
+    ] = "/var/lib/haidang-collector"
+    listen_address: Annotated[str, Meta(description="Address to listen on; `0.0.0.0` or `::` for all.")] = "127.0.0.1"
+    listen_port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8443
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Host names and addresses under which agents reach the collector; they go into its certificate."
+        ),
+    ] = ("localhost", "127.0.0.1")
+    client_certificate_days: Annotated[
+        float,
+        Meta(gt=0, le=825, description="Life of an agent's certificate; agents renew it when half of it is over."),
+    ] = 90.0
+    ca_key_passphrase_file: Annotated[
+        str,
+        Meta(
+            description="File with a passphrase that encrypts the CA's private key at rest, for example a systemd credential."
+        ),
+    ] = ""
+    metrics_token_file: Annotated[
+        str,
+        Meta(
+            description="File with a bearer token that opens /metrics and /sd to other machines. Without it only this machine and holders of a scraper's certificate may read them."
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses of reverse proxies that end TLS and pass the client's certificate on in the header Client-Cert (RFC 9440). Empty: such headers are ignored."
+        ),
+    ] = ()
+    scrape_job: Annotated[
+        str, Meta(description="The `job` label Prometheus gives to what it scrapes here; late samples carry it too.")
+    ] = "haidang"
+    scrape_instance: Annotated[
+        str, Meta(description="The `instance` label, handed to Prometheus by /sd/collector; late samples carry it too.")
+    ] = "collector"
+    event_retention_days: Annotated[
+        float, Meta(gt=0, description="How long events and the history of facts are kept.")
+    ] = 800.0
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    ] = "info"
+    limits: Limits = Limits()
+    remote_write: RemoteWrite = RemoteWrite()
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the file at path; None gives all defaults. Raises ConfigError with file and key."""
+    if path is None:
+        return Settings()
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(error), where=str(path), remedy="See docs/collector-configuration.md") from error
+
+
+def read_secret(path: str) -> bytes | None:
+    """The first line of a file that holds a secret; None for no file. Raises ConfigError."""
+    if not path:
+        return None
+    try:
+        secret = Path(path).read_bytes().splitlines()[0].strip()
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=path) from error
+    except IndexError:
+        secret = b""
+    if not secret:
+        raise ConfigError("is empty", where=path, remedy="Put the secret into its first line")
+    return secret
+
+
+def documented_keys(kind: type[msgspec.Struct] = Settings, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Every key as (name, type, default, documentation), for the reference."""
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            rows += documented_keys(field.type, f"{prefix}{field.encode_name}.")
+            continue
+        info = msgspec.json.schema(field.type)
+        text = str(info.get("description", ""))
+        default = msgspec.json.encode(field.default).decode()
+        rows.append((prefix + field.encode_name, str(info.get("type", "")), default, text))
+    return rows
