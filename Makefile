@@ -1,0 +1,38 @@
+# Hải Đăng. `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml tools/setup.sh
+	@sh tools/setup.sh $(PYTHON)
+
+setup: $(INSTALLED)  ## make the virtual environment
+
+up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager (Ctrl-C stops it)
+	@sh tools/packages.sh prometheus prometheus-alertmanager
+	@$(BIN)/python tools/up.py
+
+test: $(INSTALLED)  ## every test
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED)  ## style, types, import contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## write the generated references anew
+	@$(BIN)/python tools/references.py
+
+bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
+	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics
+	@$(BIN)/python bench/run.py
+
+clean:  ## remove the virtual environment and the state of `make up`
+	rm -rf .venv .state
+
+.PHONY: help setup up test lint docs bench clean
