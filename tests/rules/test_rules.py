@@ -1,0 +1,219 @@
+"""Rules against real promtool and amtool; each alert fires on what it is for and not beside it.
+
+promtool compares annotations word for word, which would say every text twice: the cases here
+hold series and labels, and the expected annotations are what the rule's own templates give.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from haidang_wire.metrics import CATALOGUE
+
+from tests.conftest import ROOT, require
+
+RULES = ROOT / "rules/haidang.yml"
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+AGENT = 'site="a",agent="x"'
+DAY = 86400
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series at one sample a minute; `at` in minutes; `labels` the labels of the one alert, or none."""
+
+    alert: str
+    at: int
+    series: dict[str, str]
+    labels: dict[str, str] | None = None
+
+
+X = {"site": "a", "agent": "x"}
+NIC = f'{{{AGENT},device="x",interface="eth0"}}'
+NIC_LABELS = {**X, "device": "x", "interface": "eth0"}
+INFO = {f'haidang_interface_info{{{AGENT},device="x",interface="eth0",kind="physical",address="m"}}': "1x60"}
+VIRTUAL = {f'haidang_interface_info{{{AGENT},device="x",interface="eth0",kind="virtual",address="m"}}': "1x60"}
+FS = f'{{{AGENT},mountpoint="/",fstype="ext4"}}'
+FS_LABELS = {**X, "mountpoint": "/", "fstype": "ext4"}
+
+
+def one(metric: str, values: str, more: str = "") -> dict[str, str]:
+    return {f"haidang_{metric}{{{AGENT}{more}}}": values}
+
+
+def filesystem(available: str, readonly: int = 0) -> dict[str, str]:
+    return {
+        f"haidang_host_filesystem_size_bytes{FS}": "1000x600",
+        f"haidang_host_filesystem_available_bytes{FS}": available,
+        f"haidang_host_filesystem_readonly{FS}": f"{readonly}x600",
+    }
+
+
+def errors(receive: str, packets: str) -> dict[str, str]:
+    return {
+        f"haidang_interface_receive_errors_total{NIC}": receive,
+        f"haidang_interface_transmit_errors_total{NIC}": "0x60",
+        f"haidang_interface_receive_packets_total{NIC}": packets,
+        f"haidang_interface_transmit_packets_total{NIC}": packets,
+    }
+
+
+def agent_down(up: str, stopped: str, start: str = "-9999x60") -> dict[str, str]:
+    return {**one("agent_up", up), **one("agent_stopped", stopped), "haidang_collector_start_timestamp_seconds": start}
+
+
+def stuck(failures: str) -> dict[str, str]:
+    reason = '{reason="network"}'
+    return {
+        "haidang_collector_late_reports_waiting": "9x60",
+        f"haidang_collector_remote_write_failures_total{reason}": failures,
+    }
+
+
+CASES = [
+    Case("HaidangWatchdog", 1, {}, {}),
+    Case("HaidangAgentDown", 12, agent_down("1x10 0x20", "0x30"), X),
+    Case("HaidangAgentDown", 12, agent_down("1x30", "0x30")),
+    Case("HaidangAgentDown", 12, agent_down("1x10 0x20", "0x10 1x20")),  # stopped in an orderly way
+    Case("HaidangAgentDown", 2, agent_down("0x30", "0x30", "0x30")),  # the collector has just started
+    Case("HaidangAgentDown", 5, agent_down("0x30", "0x30", "0x30"), X),
+    Case("HaidangAgentSourceFailing", 20, one("agent_source_up", "0x30", ',source="host"'), {**X, "source": "host"}),
+    Case("HaidangAgentSourceFailing", 20, one("agent_source_up", "0x12 1x20", ',source="host"')),
+    Case("HaidangClockWrong", 20, one("agent_clock_offset_seconds", "-7200x30"), X),
+    Case("HaidangClockWrong", 20, one("agent_clock_offset_seconds", "30x30")),
+    Case("HaidangSpoolFilling", 20, {**one("agent_spool_bytes", "80x30"), **one("agent_spool_limit_bytes", "100x30")}, X),
+    Case("HaidangSpoolFilling", 20, {**one("agent_spool_bytes", "60x30"), **one("agent_spool_limit_bytes", "100x30")}),
+    Case("HaidangSpoolFilling", 20, one("agent_spool_writable", "0x30"), X),
+    Case("HaidangReportsLost", 20, one("agent_spool_dropped_reports_total", "0x10 5x20", ',reason="size"'), X),
+    Case("HaidangReportsLost", 20, one("agent_spool_dropped_reports_total", "5x30", ',reason="size"')),
+    Case("HaidangAgentCertificateEnding", 20, one("agent_certificate_expiry_timestamp_seconds", f"{10 * DAY}x30"), X),
+    Case("HaidangAgentCertificateEnding", 20, one("agent_certificate_expiry_timestamp_seconds", f"{40 * DAY}x30")),
+    Case("HaidangFilesystemFilling", 20, filesystem("40x60"), FS_LABELS),
+    Case("HaidangFilesystemFilling", 20, filesystem("40x60", readonly=1)),
+    Case("HaidangFilesystemFilling", 400, filesystem("200-0.2x600"), FS_LABELS),
+    Case("HaidangFilesystemFilling", 400, filesystem("150x600")),
+    Case("HaidangInterfaceDown", 40, {f"haidang_interface_up{NIC}": "1x30 0x30", **INFO}, NIC_LABELS),
+    Case("HaidangInterfaceDown", 40, {f"haidang_interface_up{NIC}": "0x60", **INFO}),  # never was up
+    Case("HaidangInterfaceDown", 40, {f"haidang_interface_up{NIC}": "1x30 0x30", **VIRTUAL}),
+    Case("HaidangInterfaceErrors", 40, errors("0+50x60", "0+1000x60"), NIC_LABELS),
+    Case("HaidangInterfaceErrors", 40, errors("0+50x60", "0+1000000x60")),
+    Case("HaidangCollectorDown", 5, {'up{job="haidang",instance="collector"}': "1 0x10"}, {"job": "haidang", "instance": "collector"}),
+    Case("HaidangCollectorDown", 5, {'up{job="haidang",instance="collector"}': "1x10"}),
+    Case("HaidangCollectorDown", 5, {}, {"job": "haidang"}),
+    Case("HaidangCollectorFailing", 5, {"haidang_collector_commit_failures_total": "0+1x20"}, {}),
+    Case("HaidangCollectorFailing", 15, {"haidang_collector_commit_failures_total": "0 1x20"}),
+    Case("HaidangCollectorRefusing", 15, {'haidang_collector_refused_reports_total{reason="malformed"}': "0+2x20"}, {"reason": "malformed"}),
+    Case("HaidangCollectorRefusing", 15, {'haidang_collector_refused_reports_total{reason="malformed"}': "0 2x20"}),
+    Case("HaidangLateSamplesStuck", 30, stuck("0+2x60"), {}),
+    Case("HaidangLateSamplesStuck", 30, stuck("2x60")),
+    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{20 * DAY}x30"}, {"certificate": "ca"}),
+    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{90 * DAY}x30"}),
+]  # fmt: skip
+
+
+def promtool(tmp_path: Path, case: Case, annotations: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    expected: list[dict[str, Any]] = []
+    if case.labels is not None:
+        severity = ALERTS[case.alert]["labels"]["severity"]
+        expected = [{"exp_labels": {**case.labels, "severity": severity}, "exp_annotations": annotations}]
+    document = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "10s",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+                "alert_rule_test": [{"eval_time": f"{case.at}m", "alertname": case.alert, "exp_alerts": expected}],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump(document, allow_unicode=True))
+    return subprocess.run([require("promtool"), "test", "rules", str(file)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"{c.alert}-{c.at}-{'fires' if c.labels is not None else 'silent'}"
+)
+def test_alert(tmp_path: Path, case: Case) -> None:
+    done = promtool(tmp_path, case, {})
+    if case.labels is None:
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    # Taken over from promtool's own words, then everything must agree, labels above all.
+    got = done.stdout + done.stderr
+    assert "Annotations:" in got, got
+    block = got[got.index("got:") :] if "got:" in got else got
+    texts = re.search(r"Annotations:\{(.*?)\}\s*\]?", block, re.S)
+    assert texts, block
+    annotations = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', texts[1]))
+    assert set(annotations) == {"summary", "summary_vi", "description", "runbook_url"}
+    for text in annotations.values():
+        assert "{{" not in text
+        assert "<no value>" not in text
+    done = promtool(tmp_path, case, annotations)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_both_ways_and_has_its_page() -> None:
+    fires = {case.alert for case in CASES if case.labels is not None}
+    silent = {case.alert for case in CASES if case.labels is None} | {"HaidangWatchdog"}
+    assert fires == silent == set(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["labels"]["severity"] in ("critical", "warning", "info", "none")
+        page = ROOT / f"docs/runbooks/{name}.md"
+        assert rule["annotations"]["runbook_url"].endswith(f"/{name}")
+        assert len(page.read_text().split()) > 60, page
+
+
+def test_rules_name_only_what_the_catalogue_declares() -> None:
+    for name, rule in ALERTS.items():
+        for metric in re.findall(r"haidang_\w+", rule["expr"]):
+            assert metric in CATALOGUE, f"{name}: {metric}"
+
+
+def test_configurations_are_valid(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [require("amtool"), "check-config", str(ROOT / "rules/alertmanager.yml")], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    (tmp_path / "ca.pem").touch()
+    text = (ROOT / "rules/prometheus.yml").read_text().replace("/var/lib/haidang-collector", str(tmp_path))
+    (tmp_path / "prometheus.yml").write_text(text)
+    (tmp_path / "haidang.yml").write_text(RULES.read_text())
+    done = subprocess.run(
+        [require("promtool"), "check", "config", str(tmp_path / "prometheus.yml")], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ("severity=critical alertname=HaidangCollectorDown", "night"),
+        ("severity=warning alertname=HaidangAgentDown site=xa-dong-thinh", "day"),
+        ("severity=info alertname=HaidangAgentSourceFailing site=x", "nobody"),
+        ("severity=none alertname=HaidangWatchdog", "deadman"),
+    ],
+)
+def test_routes(labels: str, receiver: str) -> None:
+    command = [
+        require("amtool"),
+        "config",
+        "routes",
+        "test",
+        f"--config.file={ROOT / 'rules/alertmanager.yml'}",
+        *labels.split(),
+    ]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == receiver

@@ -1,0 +1,192 @@
+"""Registry, latest, ledger and remote write by themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from haidang_collector.delivery import _keep_fact, _Writer
+from haidang_collector.exposition import expose
+from haidang_collector.ingest import Batch, prepare, read_delivery
+from haidang_collector.latest import Latest
+from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.database import Ledger
+from haidang_collector.registry import RegistryError, load_registry
+from haidang_collector.settings import Limits, load_settings
+from haidang_collector.telemetry import Telemetry
+from haidang_wire.errors import ConfigError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import REGISTRY, delivery, report
+
+LIMITS = Limits()
+
+
+def raw(**changes: Any) -> bytes:
+    return json.dumps(report(**changes)).encode()
+
+
+def test_registry_faults_name_file_line_and_field(tmp_path: Path) -> None:
+    file = tmp_path / "registry.yaml"
+    file.write_text(
+        "province: {name: X}\nsites:\n  - id: a\n    name: A\n    level: town\n  - id: a\n    nme: B\n    level: commune\n"
+    )
+    with pytest.raises(RegistryError) as error:
+        load_registry(file)
+    text = str(error.value)
+    assert f"{file}:5: sites[0].level:" in text
+    assert f"{file}:7: sites[1].nme: unknown key 'nme'" in text
+    assert f"{file}:6: sites[1].name: 'name' is missing" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- x", "must be a mapping"),
+        ("", "'province' is missing"),
+        ("province: {name: X, name: Y}\nsites: [{id: a, name: A, level: commune}]", "stands twice"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, parent: b}]", "there is no site 'b'"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, parent: a}]", "its own ancestor"),
+        ("province: &p {name: X, more: *p}\nsites: []", "contains itself"),
+        ("x0: &x0 [a,a,a,a,a,a,a,a,a,a]\n" + "".join(f"x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9)), "too large"),
+    ],
+)  # fmt: skip
+def test_bad_registries_are_explained(tmp_path: Path, text: str, wanted: str) -> None:
+    file = tmp_path / "registry.yaml"
+    file.write_text(text)
+    with pytest.raises(RegistryError, match=wanted):
+        load_registry(file)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_registry_or_a_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / "random.yaml"
+    file.write_text(text, encoding="utf-8", errors="replace")
+    with pytest.raises(RegistryError):
+        load_registry(file)
+
+
+def test_settings_refuse_unknown_keys_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[limits]\nbody_byts = 1\n")
+    with pytest.raises(ConfigError, match="body_byts"):
+        load_settings(file)
+
+
+def test_latest_shows_the_newest_until_it_expires() -> None:
+    latest, now = Latest(), time.time()
+    latest.enrol("may-1", "ttdl")
+    latest.put("may-1", prepare(raw(interval=10), 0, "may-1", "ttdl", now, LIMITS))
+    latest.put(
+        "may-1", prepare(raw(interval=10, samples=[]), 5, "may-1", "ttdl", now, LIMITS)
+    )  # older: nothing changes
+    assert latest.series == 1
+    assert latest.agents["may-1"].up
+    latest.expire(now + 24.9)
+    assert latest.series == 1
+    latest.expire(now + 25.1)
+    assert (latest.series, list(latest.families()), latest.agents["may-1"].up) == (0, [], False)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["host", "agent"]), st.integers(0, 50), st.booleans()),
+        max_size=40,
+    )
+)
+def test_latest_never_loses_count(steps: list[tuple[str, str, int, bool]]) -> None:
+    latest = Latest()
+    for agent, source, second, forget in steps:
+        latest.enrol(agent, "ttdl")
+        metric = "haidang_host_processes" if source == "host" else "haidang_agent_spool_bytes"
+        samples = [{"metric": metric, "labels": {}, "value": second}] * (second % 2)
+        document = raw(agent=agent, source=source, interval=4, samples=samples)
+        latest.put(agent, prepare(document, 0, agent, "ttdl", 1000.0 + second, LIMITS))
+        latest.expire(1000.0 + second)
+        if forget:
+            latest.forget(agent)
+        lines = sum(block.count(b"\n") for _, block in latest.families())
+        assert latest.series == lines == sum(state.series for state in latest.agents.values())
+
+
+def test_a_stopped_agent_is_down_and_says_so() -> None:
+    latest = Latest()
+    latest.enrol("may-1", "ttdl")
+    latest.put("may-1", prepare(raw(), 0, "may-1", "ttdl", time.time(), LIMITS))
+    latest.agents["may-1"].stopped = True
+    text = b"".join(expose(latest, None, Telemetry(), openmetrics=False)).decode()
+    assert 'haidang_agent_up{site="ttdl",agent="may-1"} 0' in text
+    assert 'haidang_agent_stopped{site="ttdl",agent="may-1"} 1' in text
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Any:
+    opened = Ledger(tmp_path)
+    with opened.transaction() as connection:
+        identities.save_registry(connection, load_registry(REGISTRY))
+        identities.add_agent(connection, "may-1", "ttdl", "t", 0.0)
+    yield opened
+    opened.close()
+
+
+def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
+    return read_delivery(delivery(*reports, age=age), "may-1", "ttdl", time.time(), LIMITS)
+
+
+def test_exactly_once_in_any_order(ledger: Ledger) -> None:
+    """Deliveries out of order, overlapping and repeated: each report counts once."""
+    import random
+
+    writer = _Writer(keep_late=True)
+    random_ = random.Random(5)
+    numbers = [random_.randrange(3000) for _ in range(2000)]
+    counted: Counter[str] = Counter()
+    for start in range(0, len(numbers), 50):
+        with ledger.transaction() as connection:
+            (outcome,) = writer.write(connection, [batch(*(report(sequence=n) for n in numbers[start : start + 50]))])
+        writer.committed()
+        counted["new"] += len(outcome.live) + outcome.late
+        counted["duplicate"] += outcome.duplicates
+    assert counted == {"new": len(set(numbers)), "duplicate": len(numbers) - len(set(numbers))}
+
+
+def test_a_rolled_back_group_may_come_again(ledger: Ledger) -> None:
+    writer = _Writer(keep_late=True)
+    with pytest.raises(ZeroDivisionError), ledger.transaction() as connection:
+        writer.write(connection, [batch(report())])
+        raise ZeroDivisionError
+    writer.roll_back()
+    with ledger.transaction() as connection:
+        (outcome,) = writer.write(connection, [batch(report())])
+    assert len(outcome.live) == 1
+
+
+def test_a_start_said_late_still_ends_the_stop(ledger: Ledger) -> None:
+    writer = _Writer(keep_late=True)
+    stop = report(sequence=1, source="lifecycle", samples=[], events=[{"kind": "agent_stopped", "at": 1.0, "body": {}}])
+    start = report(
+        sequence=2, source="lifecycle", samples=[], events=[{"kind": "agent_started", "at": 2.0, "body": {}}]
+    )
+    for document, age, wanted in ((stop, 9000.0, True), (start, 8000.0, False)):
+        with ledger.transaction() as connection:
+            (outcome,) = writer.write(connection, [batch(document, age=age)])
+        writer.committed()
+        assert outcome.stopped is wanted
+
+
+def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
+    made = batch(report())
+    bodies = {100: "a", 200: "a", 300: "b", 400: "b", 500: "c"}
+    with ledger.transaction() as connection:
+        for taken in sorted(bodies, reverse=True):
+            _keep_fact(connection, made, float(taken), "hardware", "cpu", {"is": bodies[taken]})
+        current = connection.exec_driver_sql("SELECT body, since FROM facts").fetchall()
+        history = connection.exec_driver_sql("SELECT body, since, until FROM fact_history ORDER BY since").fetchall()
+    assert current == [('{"is": "c"}', 500.0)]
+    assert history == [('{"is": "a"}', 100.0, 300.0), ('{"is": "b"}', 300.0, 500.0)]

@@ -1,0 +1,64 @@
+"""Writes the references that are generated from the code: metrics and configuration keys."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from haidang_agent import config as agent
+from haidang_collector import settings as collector
+from haidang_wire.metrics import CATALOGUE
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def metrics() -> str:
+    """docs/metrics.md"""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the catalogue (`wire/haidang_wire/metrics.py`) by `make docs`. Every metric the project",
+        "emits, and every one its rules use, is here.",
+        "",
+        "| metric | type | labels | meaning | series |",
+        "|---|---|---|---|---|",
+    ]
+    for name, metric in sorted(CATALOGUE.items()):
+        labels = ", ".join(f"`{label}`" for label in metric.exposed_labels)
+        lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.help} | {metric.cardinality} |")
+    return "\n".join(lines) + "\n"
+
+
+def configuration(program: str, keys: list[tuple[str, str, str, str]]) -> str:
+    """docs/agent-configuration.md and docs/collector-configuration.md"""
+    lines = [
+        f"# Configuration of {program}",
+        "",
+        "A TOML file; every key may be left out. Generated from the code by `make docs`. A dot is a table:",
+        "`a.b` is `b` under `[a]`. Unknown keys are refused by name.",
+        "",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{key}` | {kind} | `{default}` | {text} |" for key, kind, default, text in keys]
+    return "\n".join(lines) + "\n"
+
+
+def references() -> dict[str, str]:
+    """File name under docs/ to its text."""
+    return {
+        "metrics.md": metrics(),
+        "agent-configuration.md": configuration("haidang-agent", agent.documented_keys()),
+        "collector-configuration.md": configuration("haidang-collector", collector.documented_keys()),
+    }
+
+
+def main() -> int:
+    """Write them."""
+    for name, text in references().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
