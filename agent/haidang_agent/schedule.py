@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 
 from haidang_agent.config import SourceConfig
-from haidang_agent.sources import Findings, Source
+from haidang_agent.source import Findings, Source
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from haidang_agent import identity as identities
 from haidang_agent import sources
 from haidang_agent.config import AgentConfig
 from haidang_agent.schedule import Runner, phase_of
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.spool import Spool
 from haidang_agent.uplink import Uplink

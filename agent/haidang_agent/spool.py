@@ -25,7 +25,7 @@ from pathlib import Path
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Report, report_json
 
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.system import boot_id, boot_seconds
 
 log = logging.getLogger(__name__)

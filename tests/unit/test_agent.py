@@ -15,7 +15,7 @@ from haidang_agent import icmp, texts
 from haidang_agent.config import SourceConfig, load_config
 from haidang_agent.identity import normal_fingerprint
 from haidang_agent.schedule import Runner, phase_of
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.transport import Transport
 from haidang_agent.uplink import _retry_after

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from haidang_agent import spool as module
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.spool import Spool, check
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event, Sample

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.system import boot_seconds, interface_kind
 
 # Counted in another mode already (proc(5): guest time is part of user time).

@@ -9,7 +9,7 @@ import psutil
 from haidang_wire import __version__
 
 from haidang_agent.schedule import Runner
-from haidang_agent.sources import Findings
+from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.uplink import Uplink
 
