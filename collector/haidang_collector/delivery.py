@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ingest import Batch, Prepared
-from haidang_collector.ledger.agents import IdentityError, require_agent
+from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import agents, delivered, events, fact_history, facts, late, latest
 from haidang_collector.problems import Problem
@@ -110,7 +110,8 @@ class _Writer:
     def write(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Outcome | Problem]:
         """One outcome (or the problem of a revoked agent) for each batch."""
         rows = _Rows()
-        results = [self._batch(connection, batch, rows) for batch in batches]
+        speaking = may_speak(connection, {batch.agent for batch in batches})
+        results = [self._batch(connection, batch, rows, speaking[batch.agent]) for batch in batches]
         rows.chunks = [
             {"agent": agent, "epoch": epoch, "chunk": chunk, "bits": bytes(bits), "updated": batches[-1].received}
             for (agent, epoch, chunk), bits in self._changed.items()
@@ -133,11 +134,11 @@ class _Writer:
         self._changed.clear()
         self._newest_changed.clear()
 
-    def _batch(self, connection: sa.Connection, batch: Batch, rows: _Rows) -> Outcome | Problem:
-        try:
-            require_agent(connection, batch.agent)
-        except IdentityError as error:
-            return Problem(403, "identity", str(error))
+    def _batch(
+        self, connection: sa.Connection, batch: Batch, rows: _Rows, refusal: IdentityError | None
+    ) -> Outcome | Problem:
+        if refusal:
+            return Problem(403, "identity", str(refusal))
         outcome = Outcome()
         for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
             if not self._is_new(connection, batch.agent, prepared):
@@ -198,17 +199,13 @@ class _Writer:
         if known is not None:
             return known
         agent, epoch, number = chunk
-        query = sa.select(delivered.c.bits).where(
-            delivered.c.agent == agent, delivered.c.epoch == epoch, delivered.c.chunk == number
-        )
-        return connection.execute(query).scalar() or b""
+        return connection.execute(_BITS, {"of": agent, "in": epoch, "number": number}).scalar() or b""
 
     def _newest_of(self, connection: sa.Connection, agent: str, source: str) -> float:
         key = (agent, source)
         known = self._newest_changed.get(key) or self._newest.get(key)
         if known is None:
-            query = sa.select(latest.c.taken).where(latest.c.agent == agent, latest.c.source == source)
-            known = connection.execute(query).scalar() or 0.0
+            known = connection.execute(_TAKEN, {"of": agent, "by": source}).scalar() or 0.0
             self._newest_changed[key] = known
         return known
 
@@ -303,3 +300,9 @@ def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
 
 _UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
 _UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report"])
+_BITS = sa.select(delivered.c.bits).where(
+    delivered.c.agent == sa.bindparam("of"),
+    delivered.c.epoch == sa.bindparam("in"),
+    delivered.c.chunk == sa.bindparam("number"),
+)
+_TAKEN = sa.select(latest.c.taken).where(latest.c.agent == sa.bindparam("of"), latest.c.source == sa.bindparam("by"))

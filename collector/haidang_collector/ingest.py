@@ -16,14 +16,18 @@ from dataclasses import dataclass, field
 import msgspec
 from haidang_wire.labels import SOURCE
 from haidang_wire.metrics import CATALOGUE
-from haidang_wire.report import Refusal, Report, Sample, expiry
+from haidang_wire.report import Refusal, Report, expiry
 
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Limits
 
 # The largest integer JSON readers agree on (RFC 8259, section 6).
 _MAX_INTEGER = 2**53 - 1
-_SPECS = {metric.name: (metric.source, metric.labels, frozenset(metric.labels)) for metric in CATALOGUE.values()}
+# By name: source, label names, and the labels as text to fill in.
+_SPECS = {
+    metric.name: (metric.source, frozenset(metric.labels), "".join(f',{n}="%({n})s"' for n in metric.labels))
+    for metric in CATALOGUE.values()
+}
 _SOURCES = frozenset(metric.source for metric in CATALOGUE.values() if metric.source != "collector") | {"lifecycle"}
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
@@ -177,52 +181,61 @@ def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
 def _render(
     report: Report, agent: str, site: str, limits: Limits, refused: Counter[str]
 ) -> tuple[dict[str, bytes], list[int]]:
+    # The hot loop of the collector: a sample takes about a microsecond and a half.
     families: dict[str, list[str]] = {}
     seen: set[str] = set()
     kept: list[int] = []
-    kind = report.source.partition(":")[0]
-    speaks_for = report.source.partition(":")[2] or agent
+    kind, _, target = report.source.partition(":")
+    speaks_for = target or agent
     prefix = f'{{site="{site}",agent="{agent}"'
     for index, sample in enumerate(report.samples):
-        labels = sample.labels
+        metric, labels, value = sample.metric, sample.labels, sample.value
         if "site" in labels or "agent" in labels:
             if labels.get("site", site) != site or labels.get("agent", agent) != agent:
                 refused["foreign_site"] += 1
                 continue
-            labels = {name: value for name, value in labels.items() if name not in ("site", "agent")}
-        problem = _problem(sample, labels, kind, speaks_for, limits)
+            labels = {name: text for name, text in labels.items() if name not in ("site", "agent")}
+        problem = _problem(metric, labels, value, kind, speaks_for, limits)
         if problem:
             refused[problem] += 1
             continue
-        parts = [sample.metric, prefix]
-        parts += [f',{name}="{escape(labels[name])}"' for name in _SPECS[sample.metric][1]]
-        series = "".join(parts)
+        template = _SPECS[metric][2]
+        series = metric + prefix + (template % _escaped(labels) if labels else "")
         if series in seen:
             refused["duplicate"] += 1
             continue
         seen.add(series)
         kept.append(index)
-        families.setdefault(sample.metric, []).append(f"{series}}} {sample.value!r}\n")
+        if metric not in families:
+            families[metric] = []
+        families[metric].append(f"{series}}} {value!r}\n")
     return {family: "".join(lines).encode() for family, lines in families.items()}, kept
 
 
-def _problem(sample: Sample, labels: dict[str, str], kind: str, speaks_for: str, limits: Limits) -> str:
-    spec = _SPECS.get(sample.metric)
+def _problem(metric: str, labels: dict[str, str], value: float, kind: str, speaks_for: str, limits: Limits) -> str:
+    spec = _SPECS.get(metric)
     if spec is None:
         return "unknown_metric"
     if spec[0] != kind:
         return "wrong_source"
-    if labels.keys() != spec[2]:
+    if labels.keys() != spec[1]:
         return "wrong_labels"
-    if not math.isfinite(sample.value):
+    if value - value != 0.0:  # infinity and NaN
         return "not_finite"
-    for name, value in labels.items():
-        # Characters take at most four bytes: most values need not be encoded to be measured.
-        if len(value) * 4 > limits.label_bytes and len(value.encode()) > limits.label_bytes:
+    # Characters take at most four bytes: most values need not be encoded to be measured.
+    for text in labels.values():
+        if len(text) * 4 > limits.label_bytes and len(text.encode()) > limits.label_bytes:
             return "label_too_long"
-        if name == "device" and value != speaks_for:
-            return "foreign_device"
+    if labels.get("device", speaks_for) != speaks_for:
+        return "foreign_device"
     return ""
+
+
+def _escaped(labels: dict[str, str]) -> dict[str, str]:
+    together = "".join(labels.values())
+    if together.isprintable() and '"' not in together and "\\" not in together:
+        return labels
+    return {name: escape(value) for name, value in labels.items()}
 
 
 def escape(value: str) -> str:

@@ -136,14 +136,28 @@ def list_agents(connection: sa.Connection) -> list[Agent]:
 
 def require_agent(connection: sa.Connection, identifier: str) -> str:
     """The site of an agent that may speak. Raises IdentityError for one that is unknown or revoked."""
-    row = connection.execute(sa.select(agents.c.site, agents.c.revoked).where(agents.c.id == identifier)).first()
-    if row is None:
-        raise IdentityError(f"agent {identifier!r} is not known here", remedy="Enrol it again")
-    if row.revoked is not None:
-        raise IdentityError(
-            f"agent {identifier!r} was revoked", remedy="Ask the data center for a token to enrol it anew"
-        )
-    return str(row.site)
+    refusal = may_speak(connection, {identifier})[identifier]
+    if refusal:
+        raise refusal
+    return str(connection.execute(sa.select(agents.c.site).where(agents.c.id == identifier)).scalar_one())
+
+
+def may_speak(connection: sa.Connection, identifiers: set[str]) -> dict[str, IdentityError | None]:
+    """For each of several agents why it may not speak, or None, in one query."""
+    known = dict(connection.execute(_REVOKED, {"identifiers": list(identifiers)}).tuples().all())
+    answers: dict[str, IdentityError | None] = {}
+    for name in identifiers:
+        if name not in known:
+            answers[name] = IdentityError(f"agent {name!r} is not known here", remedy="Enrol it again")
+        elif known[name] is not None:
+            remedy = "Ask the data center for a token to enrol it anew"
+            answers[name] = IdentityError(f"agent {name!r} was revoked", remedy=remedy)
+        else:
+            answers[name] = None
+    return answers
+
+
+_REVOKED = sa.select(agents.c.id, agents.c.revoked).where(agents.c.id.in_(sa.bindparam("identifiers", expanding=True)))
 
 
 def revoke_agent(connection: sa.Connection, identifier: str) -> None:
