@@ -82,8 +82,12 @@ class Agent:
         writer.close()
 
     def _request(self, sequence: int) -> bytes:
-        labels = [{"metric": "haidang_host_temperature_celsius", "labels": {"sensor": f"s{n}"}, "value": n + sequence / 10} for n in range(SAMPLES)]  # fmt: skip
-        document = {"sent": time.time(), "reports": [{"age": 0, "report": report(self.name, sequence, samples=labels)}]}
+        metric = "haidang_host_temperature_celsius"
+        samples = [
+            {"metric": metric, "labels": {"sensor": f"s{n}"}, "value": n + sequence / 10} for n in range(SAMPLES)
+        ]
+        envelope = {"age": 0, "report": report(self.name, sequence, samples=samples)}
+        document = {"sent": time.time(), "reports": [envelope]}
         body = gzip.compress(json.dumps(document).encode(), 1)
         head = f"POST /v1/reports HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
@@ -119,12 +123,9 @@ def main(count: int, seconds: float) -> None:
         stored = sum(bits.bit_count() for bits in (int.from_bytes(row[0], "big") for row in rows))
     latencies = sorted(latency for agent in agents for latency in agent.latencies)
     acknowledged = sum(agent.acknowledged for agent in agents)
-    print(
-        f"{count} agents every {EVERY:.0f} s: {len(latencies)} deliveries, collector uses {share:.0%} of one core, {memory:.0f} MB"
-    )
-    print(
-        f"receipt p50 {latencies[len(latencies) // 2] * 1000:.0f} ms, p99 {latencies[int(len(latencies) * 0.99)] * 1000:.0f} ms"
-    )
+    p50, p99 = (latencies[int(len(latencies) * quantile)] * 1000 for quantile in (0.5, 0.99))
+    print(f"{count} agents every {EVERY:.0f} s, {len(latencies)} deliveries:")
+    print(f"collector {share:.0%} of one core, {memory:.0f} MB; receipt p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     print(f"acknowledged {acknowledged}, stored {stored}, lost {max(0, acknowledged - stored)}", flush=True)
 
 
