@@ -38,7 +38,7 @@ def main(seconds: float) -> None:
         processes = Processes(place)
         center = Center(place, processes)
         state = center.enrol(place / "agent")
-        exporter_port, zabbix_port = free_port(), free_port()
+        exporter_port, zabbix_port = free_port(), free_port(20_000, 32_000)  # zabbix takes none above 32767
         config = place / "zabbix.conf"
         config.write_text(
             f"Server=127.0.0.1\nListenIP=127.0.0.1\nListenPort={zabbix_port}\nHostname=x\nLogFile={place}/zabbix.log\n"

@@ -20,10 +20,13 @@ BIN = Path(sys.executable).parent
 sys.path.insert(0, str(ROOT))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(lowest: int = 0, highest: int = 0) -> int:
+    """A free port, of a range if one is given."""
+    for port in range(lowest, highest + 1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free port in the range")
 
 
 def need(program: str) -> str:

@@ -139,6 +139,13 @@ def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
     return read_delivery(delivery(*reports, age=age), "may-1", "ttdl", time.time(), LIMITS)
 
 
+def test_a_token_never_looks_like_an_option(ledger: Ledger) -> None:
+    with ledger.transaction() as connection:
+        made = [identities.create_token(connection, "ttdl", uses=1, life_seconds=60)[1] for _ in range(100)]
+    assert all(secret.startswith("hd_") for secret in made)
+    assert len(set(made)) == 100
+
+
 def test_exactly_once_in_any_order(ledger: Ledger) -> None:
     """Deliveries out of order, overlapping and repeated: each report counts once."""
     import random

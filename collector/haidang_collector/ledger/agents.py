@@ -68,7 +68,8 @@ def create_token(connection: sa.Connection, site: str, *, uses: int | None, life
         raise IdentityError(
             f"there is no site {site!r} in the registry", remedy="Load one with: haidang-collector registry load FILE"
         )
-    secret = secrets.token_urlsafe(32)
+    # The prefix tells what it is, and keeps a leading `-` from looking like an option.
+    secret = "hd_" + secrets.token_urlsafe(32)
     token = Token(secrets.token_hex(4), site, uses, time.time() + life_seconds, None)
     connection.execute(
         sa.insert(tokens).values(
