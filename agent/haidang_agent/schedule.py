@@ -74,7 +74,7 @@ class Runner(threading.Thread):
         findings: Findings | None = None
         try:
             findings = self.source.collect()
-        except Exception:
+        except Exception:  # a source may fail in any way its libraries do; it stops nobody
             self.failures["error"] += 1
             log.warning("source %s failed", self.source.name, exc_info=True)
         self._duration = time.monotonic() - started

@@ -198,7 +198,7 @@ class Spool:
         try:
             yield
             self._database.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it was, the transaction must not stay open; it is raised again
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             raise

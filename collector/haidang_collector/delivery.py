@@ -81,7 +81,7 @@ class Deliveries:
                 self._writer.roll_back()
                 problem = Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
                 results = [problem] * len(group)
-            except BaseException:
+            except BaseException:  # a defect, or the end: those who wait are told, and it is raised again
                 for waiting in group:
                     waiting.done.cancel()
                 raise
