@@ -145,7 +145,7 @@ def require_agent(connection: sa.Connection, identifier: str) -> str:
 
 def may_speak(connection: sa.Connection, identifiers: set[str]) -> dict[str, IdentityError | None]:
     """For each of several agents why it may not speak, or None, in one query."""
-    known = dict(connection.execute(_REVOKED, {"identifiers": list(identifiers)}).tuples().all())
+    known = {row.id: row.revoked for row in connection.execute(_REVOKED, {"identifiers": list(identifiers)})}
     answers: dict[str, IdentityError | None] = {}
     for name in identifiers:
         if name not in known:
