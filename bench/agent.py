@@ -6,6 +6,7 @@ zabbix-agent2 asked for the same things every 15 s.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -34,8 +35,9 @@ def ask_zabbix(port: int) -> None:
 
 
 def main(seconds: float) -> None:
-    with folder() as place:
+    with folder() as place, contextlib.ExitStack() as cleanup:
         processes = Processes(place)
+        cleanup.callback(processes.stop)
         center = Center(place, processes)
         state = center.enrol(place / "agent")
         exporter_port, zabbix_port = free_port(), free_port(20_000, 32_000)  # zabbix takes none above 32767
@@ -65,7 +67,6 @@ def main(seconds: float) -> None:
             cpu = [cpu_seconds(p) - b for p, b in zip((us, node, zabbix_agent), before, strict=True)]
             memory = [pss_bytes(p) / 1e6 for p in (us, node, zabbix_agent)]
             resident = [p.memory_info().rss / 1e6 for p in (us, node, zabbix_agent)]
-        processes.stop()
     show("agent memory", memory[0], memory[1], "node_exporter", "<= 1.1", " MB")
     show("agent memory", memory[0], memory[2], "zabbix-agent2", "-", " MB")
     # Here the collector is a second Python and shares its libraries; on a machine with no other
