@@ -26,7 +26,7 @@ from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
-from haidang_collector.problems import CONTENT_TYPE, Problem, problem_response
+from haidang_collector.problems import CONTENT_TYPE, Problem
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        response = problem_response(error.status_code, "http", str(error.detail))
+        response = Problem(error.status_code, "http", str(error.detail)).response()
         response.headers.update(error.headers or {})
         return response
 

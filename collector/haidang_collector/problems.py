@@ -34,29 +34,17 @@ class Problem(HaidangError):
         self.extensions = extensions or {}
 
     def response(self) -> Response:
-        """The problem document."""
-        return problem_response(self.status, self.reason, self.detail, self.field, self.retry_after, self.extensions)
-
-
-def problem_response(
-    status: int,
-    reason: str,
-    detail: str,
-    field: str = "",
-    retry_after: int | None = None,
-    extensions: dict[str, Any] | None = None,
-) -> Response:
-    """An application/problem+json response (RFC 9457, section 3)."""
-    document: dict[str, Any] = {
-        "type": f"urn:haidang:problem:{reason}",
-        "title": reason,
-        "status": status,
-        "detail": detail,
-    }
-    if field:
-        document["field"] = field
-    document.update(extensions or {})
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(msgspec.json.encode(document), status, headers, CONTENT_TYPE)
+        """The application/problem+json response (RFC 9457, section 3)."""
+        document: dict[str, Any] = {
+            "type": f"urn:haidang:problem:{self.reason}",
+            "title": self.reason,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.field:
+            document["field"] = self.field
+        document.update(self.extensions)
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(msgspec.json.encode(document), self.status, headers, CONTENT_TYPE)
