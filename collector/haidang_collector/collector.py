@@ -15,11 +15,12 @@ from haidang_wire.report import Receipt
 from haidang_collector.ca import Authority, Issued
 from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, restore
-from haidang_collector.latest import Latest
+from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import delivered, events, fact_history, latest
 from haidang_collector.peers import Peers
+from haidang_collector.problems import Problem
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
@@ -87,17 +88,19 @@ class Collector:
     # Deliveries
 
     def site_of(self, agent: str) -> str:
-        """The site of an agent; of one nobody knows, none: the ledger will refuse it."""
+        """The site of an agent. Raises Problem 403 for one that is not (or no longer) known."""
+        return self._state_of(agent).site
+
+    def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
-        return state.site if state else ""
+        if state is None:
+            raise Problem(403, "identity", f"agent {agent!r} is not known here, or was revoked")
+        return state
 
     async def take(self, batch: Batch) -> Receipt:
         """Store a delivery, then expose what of it is current. Raises Problem."""
         outcome = await self._deliveries.store(batch)
-        state = self.latest.agents.get(batch.agent)
-        if state is None:  # enrolled a moment ago, by another process
-            await self._watch_once()
-            state = self.latest.agents[batch.agent]
+        state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         for prepared in reversed(outcome.live):
             self.latest.put(batch.agent, prepared)
         if outcome.stopped is not None:
