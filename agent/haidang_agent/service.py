@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -109,8 +110,13 @@ class Service:
         return 0
 
     def _write_status(self) -> None:
-        """For `haidang-agent status`; not worth an error when the disk is full."""
-        spool, uplink = self._spool.state(), self._uplink.state
+        """For `haidang-agent status`; not worth an error when the disk is full or fails."""
+        uplink = self._uplink.state
+        try:
+            spool = self._spool.state()
+        except sqlite3.Error as error:
+            log.warning("the spool can't be read: %s", error)
+            return
         document = {
             "version": __version__,
             "written": time.time(),
