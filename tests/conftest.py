@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
+
+# What CI runs is the same each time; by hand every run tries something new.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("hand", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "hand")
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

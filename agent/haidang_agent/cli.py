@@ -101,7 +101,7 @@ def _enrol(options: argparse.Namespace) -> int:
         state_dir,
         options.collector.rstrip("/"),
         token,
-        name=options.name or to_identifier(socket.gethostname()),
+        name=options.name or identities.previous_name(state_dir) or to_identifier(socket.gethostname()),
         ca_fingerprint=options.ca_fingerprint,
         timeout=config.uplink.timeout_seconds,
     )
@@ -167,7 +167,7 @@ def _agent_name(config: AgentConfig) -> str:
 
 def _status(options: argparse.Namespace) -> int:
     from haidang_agent import identity as identities
-    from haidang_agent.service import STATUS_FILE
+    from haidang_agent import status
 
     config = _config(options)
     lang = language(options.language)
@@ -178,26 +178,22 @@ def _status(options: argparse.Namespace) -> int:
         ("status collector", identity.collector),
         ("status certificate", _date(identity.ends)),
     ]
-    try:
-        status = json.loads((identity.state_dir / STATUS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        status = None
-    if status:
-        spool, delivered = status["spool"], status["last_delivery"]
+    now = status.read(identity.state_dir)
+    if now:
         verdict = {True: say("ok", lang), False: say("failed", lang), None: "-"}
         rows += [
-            ("status delivery", _date(delivered) if delivered else say("never", lang)),
-            ("status waiting", str(spool["reports"])),
-            ("status spool", f"{spool['bytes'] / 2**20:.1f} / {spool['limit_bytes'] / 2**20:.0f} MB"),
-            ("status sources", ", ".join(f"{name}: {verdict[up]}" for name, up in status["sources"].items())),
+            ("status delivery", _date(now.last_delivery) if now.last_delivery else say("never", lang)),
+            ("status waiting", str(now.spool_reports)),
+            ("status spool", f"{now.spool_bytes / 2**20:.1f} / {now.spool_limit_bytes / 2**20:.0f} MB"),
+            ("status sources", ", ".join(f"{name}: {verdict[up]}" for name, up in now.sources.items())),
         ]
-        if status["last_error"]:
-            rows.append(("status problem", status["last_error"]))
+        if now.last_error:
+            rows.append(("status problem", now.last_error))
     width = max(len(say(key, lang)) for key, _ in rows)
     for key, value in rows:
         print(f"{say(key, lang):<{width}}  {value}")
-    since = time.time() - status["written"] if status else 0.0
-    if status is None or since > 180:
+    since = time.time() - now.written if now else 0.0
+    if now is None or since > 180:
         print(say("not running", lang, seconds=since))
         return 1
     return 1 if status["last_error"] else 0
@@ -215,7 +211,10 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _date(when: float) -> str:
-    return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")
+    try:
+        return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")
+    except (ValueError, OverflowError, OSError):  # beyond the calendar: out of a damaged file
+        return repr(when)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -15,11 +14,11 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_agent import icmp, spool
+from haidang_agent import icmp, spool, status
 from haidang_agent import identity as identities
 from haidang_agent.config import AgentConfig, load_config
 from haidang_agent.identity import Identity
-from haidang_agent.service import SPOOL_FILE, STATUS_FILE
+from haidang_agent.service import SPOOL_FILE
 from haidang_agent.texts import say
 from haidang_agent.transport import Answer, NetworkError, Transport
 
@@ -176,14 +175,11 @@ class Doctor:
         )
 
     def _agent(self, state_dir: Path) -> Check:
-        try:
-            status = json.loads((state_dir / STATUS_FILE).read_text(encoding="utf-8"))
-            since = time.time() - float(status["written"])
-            failing = [name for name, up in status["sources"].items() if up is False]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return self._check("agent", WARN, "not running", seconds=0)
-        if since > 180:
+        now = status.read(state_dir)
+        since = time.time() - now.written if now else 0.0
+        if now is None or since > 180:
             return self._check("agent", WARN, "not running", seconds=since)
+        failing = [name for name, up in now.sources.items() if up is False]
         if failing:
             return self._check("agent", WARN, "agent sources", names=", ".join(failing))
         return self._check("agent", OK, "agent ok")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -18,18 +17,18 @@ from haidang_wire import __version__
 from haidang_wire.report import Event
 
 from haidang_agent import identity as identities
-from haidang_agent import sources
+from haidang_agent import sources, status
 from haidang_agent.config import AgentConfig
 from haidang_agent.schedule import Runner, phase_of
 from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.spool import Spool
+from haidang_agent.status import Status
 from haidang_agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
-STATUS_FILE = "status.json"
 _STATUS_SECONDS = 60.0
 _STOP_SECONDS = 4.0
 # An uplink that shows no life for so long hangs in something that has no time limit.
@@ -110,26 +109,17 @@ class Service:
         return 0
 
     def _write_status(self) -> None:
-        """For `haidang-agent status`; not worth an error when the disk is full or fails."""
         uplink = self._uplink.state
         try:
             spool = self._spool.state()
         except sqlite3.Error as error:
             log.warning("the spool can't be read: %s", error)
             return
-        document = {
-            "version": __version__,
-            "written": time.time(),
-            "last_delivery": uplink.last_delivery,
-            "last_error": uplink.last_error,
-            "clock_offset": uplink.clock_offset,
-            "spool": {"bytes": spool.bytes, "limit_bytes": spool.limit_bytes, "reports": spool.reports},
-            "sources": {r.source.name: r.up for r in self._runners},
-        }
-        new = self._state_dir / (STATUS_FILE + ".new")
-        with contextlib.suppress(OSError):
-            new.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-            new.replace(self._state_dir / STATUS_FILE)
+        now = Status(
+            time.time(), uplink.last_delivery, uplink.last_error, spool.reports, spool.bytes, spool.limit_bytes,
+            {runner.source.name: runner.up for runner in self._runners},
+        )  # fmt: skip
+        status.write(self._state_dir, now)
 
 
 def _notify(state: str) -> None:

@@ -40,6 +40,8 @@ CREATE INDEX IF NOT EXISTS unthinned ON reports (epoch, sequence) WHERE thinned 
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS clocks (boot TEXT PRIMARY KEY, offset REAL NOT NULL) WITHOUT ROWID;
 """
+# SQLite's words for a folder or disk that fails, not the file (Python 3.9 gives no error codes).
+_NOT_DAMAGE = ("unable to open", "disk I/O", "database or disk is full", "attempt to write", "database is locked")
 _MEMORY_REPORTS = 200
 _BATCH_BYTES = 1_000_000
 _THIN_BELOW = 0.9  # make room down to this share of max_bytes, so that it is not done for each report
@@ -94,7 +96,7 @@ class Spool:
         try:
             self._database = self._open()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if str(error).startswith(_NOT_DAMAGE):
                 raise HaidangError(
                     f"the spool can't be opened: {error}",
                     where=str(path),
@@ -114,6 +116,7 @@ class Spool:
         database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
         try:
             database.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+            _require_intact(database)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA cache_size=-256")
@@ -121,7 +124,6 @@ class Spool:
             database.execute("PRAGMA journal_size_limit=0")
             database.execute(f"PRAGMA max_page_count={max(32, self.max_bytes // _PAGE_BYTES - _LOG_PAGES)}")
             database.executescript(_SCHEMA)
-            database.execute("SELECT count(*) FROM reports").fetchone()
         except sqlite3.DatabaseError:
             database.close()
             raise
@@ -173,6 +175,7 @@ class Spool:
                         (self.epoch, sequence, source, self._boot, when, taken, kept, body),
                     )
                 self._delete(self._forgotten)
+            full = self._used_bytes() > self.max_bytes * 0.95
         except sqlite3.Error as error:
             self._not_writable(error)
             return
@@ -181,7 +184,7 @@ class Spool:
         if not self._writable:
             log.info("the spool %s can be written again", self.path)
             self._writable = True
-        if self._used_bytes() > self.max_bytes * 0.95:
+        if full:
             self._make_room()
 
     def _not_writable(self, error: sqlite3.Error) -> None:
@@ -212,7 +215,13 @@ class Spool:
         with self._lock:
             self._drop_old()
             for epoch, sequence, boot, when, taken, packed in self._waiting(limit):
-                body = zlib.decompress(packed)
+                try:
+                    body = zlib.decompress(packed)
+                except (zlib.error, TypeError) as error:
+                    log.error("report %s/%s of the spool is damaged (%s): dropped", epoch, sequence, error)
+                    self._forgotten.add((epoch, sequence))
+                    self._dropped["disk"] += 1
+                    continue
                 size += len(body)
                 if pending and size > _BATCH_BYTES:
                     break
@@ -382,6 +391,17 @@ def _without_samples(body: bytes) -> bytes:
     return zlib.compress(json.dumps(document, ensure_ascii=False).encode(), 6)
 
 
+def _require_intact(database: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError with what is damaged."""
+    database.text_factory = lambda text: text.decode("utf-8", "replace")
+    try:
+        problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except UnicodeDecodeError as error:  # sqlite3's message quotes a damaged name
+        raise sqlite3.DatabaseError("a name in it is damaged") from error
+    if problem != "ok":
+        raise sqlite3.DatabaseError(problem)
+
+
 def check(path: Path) -> SpoolState | None:
     """What the spool file at path holds, read beside a running agent; None without a file.
 
@@ -391,9 +411,7 @@ def check(path: Path) -> SpoolState | None:
         return None
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
     try:
-        problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(problem)
+        _require_intact(database)
         count, oldest = database.execute("SELECT count(*), min(taken) FROM reports").fetchone()
         pages, free = (database.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count"))
     finally:

@@ -90,7 +90,8 @@ _MAX_VALUES = 1_000_000
 class _Document:
     """Plain values out of YAML files, and the file and line of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.value: dict[str, Any] = {}
         self.places: dict[Path_, tuple[str, int]] = {}
         self.faults: list[Fault] = []
@@ -163,7 +164,7 @@ class _Document:
         at = path
         while at and at not in self.places:
             at = at[:-1]
-        file, line = self.places.get(at, next(iter(self.places.values()), ("registry", 1)))
+        file, line = self.places.get(at, next(iter(self.places.values()), (str(self.path), 1)))
         self.faults.append(Fault(file, line, _dotted(path), text))
 
 
@@ -172,7 +173,7 @@ def load_registry(path: Path) -> Registry:
 
     Raises RegistryError with all faults, not only the first.
     """
-    document = _Document()
+    document = _Document(path)
     files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
     if not files:
         raise RegistryError([Fault(str(path), 1, "", "no *.yaml file is in this folder")])
