@@ -47,7 +47,7 @@ def main(seconds: float) -> None:
             f"PidFile={place}/zabbix.pid\nControlSocket={place}/zabbix.sock\nPluginSocket={place}/plugin.sock\n"
         )
         # As the service unit runs it.
-        ours = (str(BIN / "python"), "-OO", "-m", "haidang_agent", "run", "--state-dir", str(state))
+        ours = (str(BIN / "haidang-agent"), "run", "--state-dir", str(state))
         exporter = (need("prometheus-node-exporter"), f"--web.listen-address=127.0.0.1:{exporter_port}")
         zabbix = (need("zabbix_agent2"), "-f", "-c", str(config))
         with (

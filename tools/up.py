@@ -157,7 +157,7 @@ class Up:
             # The token goes through a pipe: a process list would show it.
             self.command(tool, "enrol", "--state-dir", folder, "--collector", url, "--token", "-", text=token + "\n")
         say("Starting the agent")
-        self.start("agent", str(BIN / "python"), "-OO", "-m", "haidang_agent", "run", "--state-dir", folder)
+        self.start("agent", tool, "run", "--state-dir", folder)
 
     def prometheus(self) -> None:
         folder = STATE / "prometheus"

@@ -9,12 +9,13 @@ import ssl
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.csr import new_key_and_request
-from haidang_agent.transport import Answer, Transport
+from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def load(state_dir: Path) -> Identity:
     """The identity in state_dir. Raises HaidangError when there is none or it can't be read."""
     try:
         document = json.loads((state_dir / "enrolment.json").read_text(encoding="utf-8"))
-        return Identity(state_dir, **document)
+        return _described(state_dir, document)
     except FileNotFoundError as error:
         raise HaidangError(
             "this machine is not enrolled",
@@ -60,12 +61,21 @@ def load(state_dir: Path) -> Identity:
             where=str(state_dir),
             remedy="Run as root or as the agent's user",
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise HaidangError(
             f"the enrolment is damaged: {error}",
             where=str(state_dir / "enrolment.json"),
             remedy="Enrol again",
         ) from error
+
+
+def _described(state_dir: Path, document: dict[str, Any]) -> Identity:
+    """Raises KeyError, TypeError, ValueError for a document that is none of an enrolment."""
+    collector, agent, site = (document[name] for name in ("collector", "agent", "site"))
+    for text in (collector, agent, site):
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{text!r} is not a name")
+    return Identity(state_dir, collector, agent, site, float(document["begins"]), float(document["ends"]))
 
 
 def split_token(token: str) -> tuple[str, str | None]:
@@ -104,18 +114,54 @@ def enrol(
         raise HaidangError("the token does not hold the CA's fingerprint", remedy="Give --ca-fingerprint")
     _prepare(state_dir)
     ca = _fetch_ca(collector, normal_fingerprint(pinned), timeout)
-    ca_file = state_dir / "ca.pem"
+    # Beside the enrolment in force, which stays as it is until the new one is there.
+    ca_file = state_dir / "ca.pem.candidate"
     _write(ca_file, ca)
-    key, request = new_key_and_request(name)
-    transport = Transport(collector, ca_file=ca_file, timeout=timeout)
     try:
-        body = {"token": secret, "name": name, "request": request, "version": __version__}
-        answer = transport.request("POST", "/v1/enrol", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        key, request = new_key_and_request(name)
+        body = json.dumps({"token": secret, "name": name, "request": request, "version": __version__}).encode()
+        answer = _ask(collector, ca_file, _previous(state_dir, ca), body, timeout)
+        if answer.status != 200:
+            raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
+        _write(state_dir / "ca.pem", ca)
     finally:
-        transport.close()
-    if answer.status != 200:
-        raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
+        ca_file.unlink(missing_ok=True)
     return _keep(state_dir, collector, key, answer)
+
+
+def previous_name(state_dir: Path) -> str | None:
+    """The agent's name in the enrolment that is there, if one can be read."""
+    try:
+        return load(state_dir).agent
+    except HaidangError:
+        return None
+
+
+def _previous(state_dir: Path, ca: str) -> Path | None:
+    """Key and certificate of an enrolment with the same CA: they show that this is the same
+    machine, which then keeps its name, and with it the reports that still wait."""
+    try:
+        known = load(state_dir)
+        if known.ca_file.read_text(encoding="ascii") == ca and known.key_file.exists():
+            return known.key_file
+    except (HaidangError, OSError, ValueError):
+        pass
+    return None
+
+
+def _ask(collector: str, ca_file: Path, identity_file: Path | None, body: bytes, timeout: float) -> Answer:
+    headers = {"Content-Type": "application/json"}
+    try:
+        transport = Transport(collector, ca_file=ca_file, identity_file=identity_file, timeout=timeout)
+        try:
+            return transport.request("POST", "/v1/enrol", body, headers)
+        finally:
+            transport.close()
+    except (TlsError, NetworkError):
+        if identity_file is None:
+            raise
+        # A certificate that has ended is refused in the handshake, before the token is spent.
+        return _ask(collector, ca_file, None, body, timeout)
 
 
 def renew(identity: Identity, transport: Transport) -> Identity:
@@ -162,10 +208,7 @@ def _fetch_ca(collector: str, fingerprint: str, timeout: float) -> str:
 def _keep(state_dir: Path, collector: str, key: str, answer: Answer) -> Identity:
     document = answer.json()
     try:
-        identity = Identity(
-            state_dir, collector, str(document["agent"]), str(document["site"]),
-            float(document["begins"]), float(document["ends"]),
-        )  # fmt: skip
+        identity = _described(state_dir, {**document, "collector": collector})
         certificate = str(document["certificate"])
     except (KeyError, TypeError, ValueError) as error:
         raise HaidangError(f"the collector's answer lacks {error}", where=collector) from error

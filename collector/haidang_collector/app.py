@@ -173,8 +173,10 @@ def create_app(collector: Collector) -> ASGIApp:
         """Buy a client certificate with a token."""
         wanted = await _read_model(request, EnrolRequest)
         name = to_identifier(_CONTROL.sub("", wanted.name))
+        peer = collector.peers.of(request.scope)
+        known = peer.name if peer and peer.kind == "agent" else None
         try:
-            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request)
+            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request, known)
         except HaidangError as error:
             telemetry.enrolments.labels("refused").inc()
             if isinstance(error, LedgerError):

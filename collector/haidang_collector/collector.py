@@ -135,12 +135,14 @@ class Collector:
 
     # Identities
 
-    async def enrol(self, secret: str, name: str, request: str) -> tuple[str, str, Issued]:
-        """(agent, site, certificate) for a token. Raises IdentityError, HaidangError."""
+    async def enrol(self, secret: str, name: str, request: str, known: str | None) -> tuple[str, str, Issued]:
+        """(agent, site, certificate) for a token. `known` is the agent whose certificate the
+        request came with, if any. Raises IdentityError, HaidangError."""
 
         def buy(connection: sa.Connection) -> tuple[str, str, Issued]:
             token, site = identities.spend_token(connection, secret)
-            agent = identities.add_agent(connection, name, site, token, 0.0)
+            agent = identities.enrol_again(connection, name, site, token, proven=name == known)
+            agent = agent or identities.add_agent(connection, name, site, token, 0.0)
             issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
             identities.note_certificate(connection, agent, issued.ends)
             return agent, site, issued

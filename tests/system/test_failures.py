@@ -226,6 +226,48 @@ def test_tokens_expire_and_are_used_once(center: Center, tmp_path: Path) -> None
     assert "not the pinned" in wrong.stderr
 
 
+def test_enrolling_again_keeps_the_name_and_what_waits(center: Center, tmp_path: Path) -> None:
+    folder = center.enrol(tmp_path / "agent")
+
+    def again(site: str, *more: str) -> str:
+        token = center.command("token", "create", "--site", site)
+        done = agent_command(
+            "enrol", "--force", "--state-dir", str(folder), "--collector", center.url, "--token", token, *more
+        )
+        assert done.returncode == 0, done.stderr
+        return str(json.loads((folder / "enrolment.json").read_text())["agent"])
+
+    assert again("ttdl") == "may-1"  # its certificate shows that it is the same machine
+    assert center.post("/v1/reports", delivery(report()), folder / "identity.pem")[1]["accepted"] == 1
+    # Another machine of that name, and the same one at another site, are others.
+    assert json.loads((center.enrol(tmp_path / "other") / "enrolment.json").read_text())["agent"] == "may-1-2"
+    assert again("xa-dong-thinh") == "may-1-3"
+    # A certificate that has ended shows nothing, but nobody else can be using the name.
+    (folder / "identity.pem").unlink()
+    database = sqlite3.connect(center.state / "collector.db")
+    with database:
+        database.execute("UPDATE agents SET certificate_ends = 1 WHERE id = 'may-1-3'")
+    assert again("xa-dong-thinh") == "may-1-3"
+    (folder / "identity.pem").unlink()
+    assert again("xa-dong-thinh") == "may-1-3-2"
+    # A revoked one never comes back under its name.
+    center.command("agents", "revoke", "may-1-3-2")
+    with database:
+        database.execute("UPDATE agents SET certificate_ends = 1 WHERE id = 'may-1-3-2'")
+    database.close()
+    assert again("xa-dong-thinh") == "may-1-3-2-2"
+
+
+def test_a_failed_enrolment_leaves_the_old_one_in_force(center: Center, tmp_path: Path) -> None:
+    folder = center.enrol(tmp_path / "agent")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    token = center.command("token", "create", "--site", "ttdl").replace("hd_", "hd_x")
+    done = agent_command("enrol", "--force", "--state-dir", str(folder), "--collector", center.url, "--token", token)
+    assert done.returncode == 1
+    assert "unknown" in done.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
 def test_a_header_is_no_identity(center: Center, tmp_path: Path) -> None:
     from urllib.parse import quote
 

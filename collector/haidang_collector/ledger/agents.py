@@ -129,6 +129,20 @@ def add_agent(connection: sa.Connection, wanted: str, site: str, token: str, cer
     return name
 
 
+def enrol_again(connection: sa.Connection, identifier: str, site: str, token: str, *, proven: bool) -> str | None:
+    """The same agent with another token, so that what waits in its spool still counts.
+
+    None when there is none of that name and site, when it is revoked, and when neither its
+    certificate came with the request (proven) nor has that certificate ended: another machine
+    may be using the name.
+    """
+    same = sa.and_(agents.c.id == identifier, agents.c.site == site, agents.c.revoked.is_(None))
+    if not proven:
+        same = sa.and_(same, agents.c.certificate_ends < time.time())
+    done = connection.execute(sa.update(agents).where(same).values(token=token, enrolled=time.time(), stopped=False))
+    return identifier if done.rowcount else None
+
+
 def list_agents(connection: sa.Connection) -> list[Agent]:
     """All agents ever enrolled, by site and name."""
     columns = [agents.c[name] for name in ("id", "site", "enrolled", "certificate_ends", "stopped", "revoked")]
