@@ -196,7 +196,7 @@ def _status(options: argparse.Namespace) -> int:
     if now is None or since > 180:
         print(say("not running", lang, seconds=since))
         return 1
-    return 1 if status["last_error"] else 0
+    return 1 if now.last_error else 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

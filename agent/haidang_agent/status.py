@@ -6,7 +6,6 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
 
 _FILE = "status.json"
 
@@ -16,12 +15,12 @@ class Status:
     """Times are Unix seconds. `sources` maps each to whether its last run was good; None before the first."""
 
     written: float
-    last_delivery: Optional[float]
+    last_delivery: float | None
     last_error: str
     spool_reports: int
     spool_bytes: int
     spool_limit_bytes: int
-    sources: dict[str, Optional[bool]]
+    sources: dict[str, bool | None]
 
 
 def write(state_dir: Path, status: Status) -> None:
@@ -41,7 +40,9 @@ def read(state_dir: Path) -> Status | None:
             float(document["written"]),
             None if delivered is None else float(delivered),
             str(document["last_error"]),
-            *(int(document[name]) for name in ("spool_reports", "spool_bytes", "spool_limit_bytes")),
+            int(document["spool_reports"]),
+            int(document["spool_bytes"]),
+            int(document["spool_limit_bytes"]),
             {str(name): None if up is None else bool(up) for name, up in document["sources"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

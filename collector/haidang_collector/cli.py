@@ -16,6 +16,7 @@ from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.registry import load_registry
+from haidang_collector.routing import with_officers
 from haidang_collector.settings import Settings, load_settings, read_secret
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     registry = groups.add_parser("registry", help="the registry").add_subparsers(dest="action", required=True)
     for action, text in (("check", "check a file or folder"), ("load", "check it and put it in force")):
         registry.add_parser(action, help=text).add_argument("file", type=Path)
+    routes = registry.add_parser("routes", help="print an Alertmanager configuration that tells each site's IT officer")
+    routes.add_argument("file", type=Path)
+    routes.add_argument("alertmanager", type=Path, help="the configuration to add to (rules/alertmanager.yml)")
 
     scraper = groups.add_parser("scraper", help="make a certificate that may read /metrics and /sd")
     scraper.add_argument("name")
@@ -61,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
             return serve(settings)
         if options.group == "registry" and options.action == "check":
             print(f"{options.file}: {len(load_registry(options.file).sites)} sites, no faults")
+            return 0
+        if options.group == "registry" and options.action == "routes":
+            print(with_officers(options.alertmanager, load_registry(options.file)), end="")
             return 0
         return _ledger_command(options, settings)
     except HaidangError as error:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from haidang_wire.metrics import CATALOGUE
 
-from tests.conftest import ROOT, require
+from tests.conftest import BIN, REGISTRY, ROOT, require
 
 RULES = ROOT / "rules/haidang.yml"
 ALERTS = {
@@ -208,12 +208,37 @@ def test_configurations_are_valid(tmp_path: Path) -> None:
     ],
 )
 def test_routes(labels: str, receiver: str) -> None:
+    assert route(ROOT / "rules/alertmanager.yml", labels) == receiver
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ("severity=critical alertname=HaidangCollectorDown", "night"),
+        ("severity=warning alertname=HaidangAgentDown site=so-tttt", "officer cntt.sotttt@vidu.example,day"),
+        # A commune that names nobody is its district's.
+        ("severity=critical alertname=X site=xa-dong-thinh", "officer cntt.anbinh@vidu.example,night"),
+        ("severity=info alertname=X site=so-tttt", "nobody"),
+    ],
+)
+def test_officers_hear_of_their_sites(tmp_path: Path, labels: str, receivers: str) -> None:
     command = [
-        require("amtool"),
-        "config",
+        str(BIN / "haidang-collector"),
+        "registry",
         "routes",
-        "test",
-        f"--config.file={ROOT / 'rules/alertmanager.yml'}",
-        *labels.split(),
+        str(REGISTRY),
+        str(ROOT / "rules/alertmanager.yml"),
     ]
-    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == receiver
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(done.stdout)
+    assert subprocess.run([require("amtool"), "check-config", str(config)], capture_output=True).returncode == 0
+    assert route(config, labels) == receivers
+    again = subprocess.run([*command[:-1], str(config)], capture_output=True, text=True)
+    assert "is there already" in again.stderr
+
+
+def route(config: Path, labels: str) -> str:
+    command = [require("amtool"), "config", "routes", "test", f"--config.file={config}", *labels.split()]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()

@@ -132,9 +132,12 @@ def test_a_damaged_status_is_none(place: Path, body: bytes) -> None:
 
 
 def test_a_status_is_read_as_written(tmp_path: Path) -> None:
-    good = Status(5.0, 4.0, "lỗi", 3, 2, 1, {"host": None, "agent": False})
-    status.write(tmp_path, good)
-    assert status.read(tmp_path) == good
+    (tmp_path / "enrolment.json").write_text(json.dumps(ENROLMENT))
+    for problem in ("", "lỗi"):
+        good = Status(time.time(), 4.0, problem, 3, 2, 1, {"host": None, "agent": False})
+        status.write(tmp_path, good)
+        assert status.read(tmp_path) == good
+        assert cli.main(["status", "--state-dir", str(tmp_path)]) == bool(problem)
 
 
 @settings(max_examples=60, deadline=None)
