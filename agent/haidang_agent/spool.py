@@ -40,6 +40,11 @@ CREATE INDEX IF NOT EXISTS unthinned ON reports (epoch, sequence) WHERE thinned 
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS clocks (boot TEXT PRIMARY KEY, offset REAL NOT NULL) WITHOUT ROWID;
 """
+_COLUMNS = (
+    "epoch, sequence, source, boot, boot_seconds, taken, thinned, kept, body FROM reports",
+    "key, value FROM meta",
+    "boot, offset FROM clocks",
+)
 # SQLite's words for a folder or disk that fails, not the file (Python 3.9 gives no error codes).
 _NOT_DAMAGE = ("unable to open", "disk I/O", "database or disk is full", "attempt to write", "database is locked")
 _MEMORY_REPORTS = 200
@@ -102,12 +107,7 @@ class Spool:
                     where=str(path),
                     remedy="Check that the folder exists, belongs to the agent's user and has free space",
                 ) from error
-            self.set_aside = path.with_suffix(".damaged")
-            path.replace(self.set_aside)
-            for leftover in (f"{path}-wal", f"{path}-shm"):
-                Path(leftover).unlink(missing_ok=True)
-            log.error("%s is damaged (%s): set aside as %s, starting anew", path, error, self.set_aside)
-            self._database = self._open()
+            self._database = self._begin_anew(error)
         self._boot = boot_id()
         self.epoch = self._next_epoch()
         self._sequence = 0
@@ -124,18 +124,29 @@ class Spool:
             database.execute("PRAGMA journal_size_limit=0")
             database.execute(f"PRAGMA max_page_count={max(32, self.max_bytes // _PAGE_BYTES - _LOG_PAGES)}")
             database.executescript(_SCHEMA)
+            for columns in _COLUMNS:  # a damaged schema may have other names
+                database.execute(f"SELECT {columns} LIMIT 0")  # noqa: S608
         except sqlite3.DatabaseError:
             database.close()
             raise
         self.path.chmod(0o600)
         return database
 
+    def _begin_anew(self, damage: sqlite3.DatabaseError) -> sqlite3.Connection:
+        self.set_aside = self.path.with_suffix(".damaged")
+        self.path.replace(self.set_aside)
+        for leftover in (f"{self.path}-wal", f"{self.path}-shm"):
+            Path(leftover).unlink(missing_ok=True)
+        log.error("%s is damaged (%s): set aside as %s, starting anew", self.path, damage, self.set_aside)
+        return self._open()
+
     def _next_epoch(self) -> int:
         # One run, one epoch: a sequence number lost in a power cut can then never be used
         # twice. Milliseconds keep it unique when the file was lost, the maximum when the
         # clock went back.
         last = self._meta("epoch", 0)
-        epoch = max(int(last) + 1, int(time.time() * 1000))
+        now = int(time.time() * 1000)
+        epoch = max(int(last) + 1, now) if isinstance(last, (int, float)) else now
         try:
             self._set_meta("epoch", epoch)
         except sqlite3.OperationalError as error:
@@ -188,6 +199,14 @@ class Spool:
             self._make_room()
 
     def _not_writable(self, error: sqlite3.Error) -> None:
+        if isinstance(error, sqlite3.DatabaseError) and not str(error).startswith(_NOT_DAMAGE):
+            # Damage that only shows where it is read: what can't be read is lost already.
+            try:
+                self._database.close()
+                self._database = self._begin_anew(error)
+                self._set_meta("epoch", self.epoch)
+            except (OSError, sqlite3.Error) as again:
+                log.error("the spool %s can't be begun anew: %s", self.path, again)
         if self._writable:
             log.error("the spool %s can't be written (%s): the newest reports wait in memory", self.path, error)
             self._writable = False
@@ -214,9 +233,14 @@ class Spool:
         size = 0
         with self._lock:
             self._drop_old()
-            for epoch, sequence, boot, when, taken, packed in self._waiting(limit):
+            try:
+                waiting = self._waiting(limit)
+            except sqlite3.DatabaseError as error:
+                self._not_writable(error)
+                waiting = self._waiting(limit)
+            for epoch, sequence, boot, when, taken, packed in waiting:
                 try:
-                    body = zlib.decompress(packed)
+                    body, age = zlib.decompress(packed), self._age(boot, when, taken)
                 except (zlib.error, TypeError) as error:
                     log.error("report %s/%s of the spool is damaged (%s): dropped", epoch, sequence, error)
                     self._forgotten.add((epoch, sequence))
@@ -225,7 +249,7 @@ class Spool:
                 size += len(body)
                 if pending and size > _BATCH_BYTES:
                     break
-                pending.append(Pending(epoch, sequence, self._age(boot, when, taken), body))
+                pending.append(Pending(epoch, sequence, age, body))
         return pending
 
     def _waiting(self, limit: int) -> list[tuple[int, int, str, float, float, bytes]]:
@@ -313,6 +337,7 @@ class Spool:
                     row[3:]
                     for row in rows
                     if (row[0] == self._boot or self._clock_offset is not None)
+                    and _numbers(row[1:3])
                     and self._age(*row[:3]) > self.max_age_seconds
                 ]
                 self._delete(old)
@@ -376,13 +401,18 @@ class Spool:
             ).fetchone()
             return SpoolState(
                 used, self.max_bytes, count + len(self._memory) - len(self._forgotten),
-                self._age(*oldest) if oldest else 0.0, self._thinned, dict(self._dropped), self._writable,
+                self._age(*oldest) if oldest and _numbers(oldest[1:]) else 0.0, self._thinned, dict(self._dropped), self._writable,
             )  # fmt: skip
 
     def close(self) -> None:
         """Fold the log in and close the file."""
         with self._lock:
             self._database.close()
+
+
+def _numbers(values: tuple[object, ...]) -> bool:
+    """False for a damaged row."""
+    return all(isinstance(value, (int, float)) for value in values)
 
 
 def _without_samples(body: bytes) -> bytes:

@@ -140,7 +140,7 @@ def test_a_status_is_read_as_written(tmp_path: Path) -> None:
         assert cli.main(["status", "--state-dir", str(tmp_path)]) == bool(problem)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_damaged_spool_is_set_aside_or_used(place: Path, data: st.DataObject) -> None:
     file = place / "spool.db"
