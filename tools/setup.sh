@@ -11,5 +11,5 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 echo "Making the virtual environment in .venv (a minute the first time)"
 [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -e '.[collector,dev]'
+.venv/bin/pip install --quiet --disable-pip-version-check -e '.[probe,collector,dev]'
 touch .venv/.installed

@@ -1,4 +1,4 @@
-"""`haidang-agent`: enrol, run, once, status, doctor."""
+"""`haidang-agent`: enrol, run, once, status, doctor, device, profiles."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     once.add_argument("--json", action="store_true", help="print the Report as JSON and nothing else")
     command("status", "Show who this agent is and how its deliveries go.")
     command("doctor", "Find what is wrong and say what to do.")
+    device = command("device", "Poll one device over SNMP once and show what it says.")
+    device.add_argument("address")
+    device.add_argument("--port", type=int, default=161)
+    device.add_argument("--name", help="its name in metrics (default: the address)")
+    device.add_argument(
+        "--credential", metavar="NAME", help="one of the credentials file, instead of the options below"
+    )
+    device.add_argument("--community", help="community; `-` asks for it (default: public)")
+    device.add_argument("--v1", action="store_true", help="version 1 instead of 2c")
+    device.add_argument("--v3-user", metavar="USER", help="version 3; its passwords are asked for")
+    device.add_argument("--auth", default="", help="md5, sha, sha224, sha256, sha384 or sha512")
+    device.add_argument("--privacy", default="", help="des, aes128, aes192 or aes256")
+    device.add_argument("--profile", default="", help="profile to use instead of the one that fits")
+    device.add_argument("--json", action="store_true", help="print the Report as JSON and nothing else")
+    profiles = command("profiles", "Check, list or show the profiles of devices.")
+    profiles.add_argument("action", choices=("check", "list", "show"))
+    profiles.add_argument("what", nargs="?", default="", help="check: a file or folder; show: a name")
     return parser
 
 
@@ -58,9 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a C locale must not turn Vietnamese into an exception
             stream.reconfigure(encoding="utf-8", errors="replace")
     options = _parser().parse_args(arguments)
-    command = {"enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor}[options.command]
+    commands = {
+        "enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor,
+        "device": _snmp, "profiles": _snmp,
+    }  # fmt: skip
     try:
-        return command(options)
+        return commands[options.command](options)
     except HaidangError as error:
         print(f"haidang-agent: {error}", file=sys.stderr)
         return 1
@@ -140,6 +160,7 @@ def _once(options: argparse.Namespace) -> int:
     itself.runners = runners
     taken = time.time()
     found = [runner.run_once() for runner in runners]
+    found += [target for findings in found if findings for target in findings.targets.values()]
     report = Report(
         agent=name, epoch=0, sequence=0, source=options.source or "once", taken=taken,
         interval=min(runner.config.interval_seconds for runner in runners),
@@ -208,6 +229,17 @@ def _doctor(options: argparse.Namespace) -> int:
         failed = failed or check.verdict == FAIL
         print(f"{say(check.verdict, lang):<9} {say('check ' + check.name, lang):<15} {check.text}", flush=True)
     return int(failed)
+
+
+def _snmp(options: argparse.Namespace) -> int:
+    try:
+        from haidang_agent.snmp import command
+    except ImportError as error:
+        raise HaidangError(
+            f"{error.name} is not installed", remedy="Install the probe's libraries: pip install 'haidang[probe]'"
+        ) from error
+    run = command.device if options.command == "device" else command.profiles
+    return run(options, _config(options).sources.snmp)
 
 
 def _date(when: float) -> str:

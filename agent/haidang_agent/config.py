@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from haidang_wire.errors import ConfigError
+from haidang_wire.labels import is_identifier
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,12 +61,39 @@ class ReachabilityConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
+class SnmpDevice:
+    """One `[[sources.snmp.devices]]`."""
+
+    name: str = key("", "Name of the device in metrics and in the registry.")
+    address: str = key("", "IPv4 or IPv6 address.")
+    port: int = key(161, "UDP port.", minimum=1)
+    credential: str = key("", "Which credential of the credentials file opens it.")
+    profile: str = key("", "Profile to use instead of the one that fits.")
+
+
+@dataclass(frozen=True)
+class SnmpConfig(SourceConfig):
+    """The source that polls devices. It needs `haidang[probe]`."""
+
+    interval_seconds: float = key(60.0, "Time between two polls.", minimum=5)
+    timeout_seconds: float = key(55.0, "All devices together may take so long.", minimum=1)
+    answer_seconds: float = key(2.0, "How long one answer may take.", minimum=0.1)
+    retries: int = key(2, "How often a question is asked again.", minimum=0)
+    packets_a_second: float = key(0.0, "Most requests a second to one device; 0 for no limit.", minimum=0)
+    at_once: int = key(50, "Most devices polled at the same time.", minimum=1)
+    credentials_file: str = key("/etc/haidang/snmp.toml", "File of `[NAME]` credentials, mode 0600.")
+    profiles_folder: str = key("", "Folder of profiles that replace or add to the shipped ones.")
+    devices: tuple[SnmpDevice, ...] = key((), "The devices, each with `name`, `address` and `credential`.")
+
+
+@dataclass(frozen=True)
 class SourcesConfig:
     """`[sources.*]`: a table a source."""
 
     agent: SourceConfig = table(SourceConfig)
     host: SourceConfig = table(SourceConfig)
     reachability: ReachabilityConfig = table(ReachabilityConfig)
+    snmp: SnmpConfig = table(SnmpConfig)
 
 
 @dataclass(frozen=True)
@@ -113,15 +141,7 @@ def load_config(path: Path | None) -> AgentConfig:
         if not DEFAULT_CONFIG.exists():
             return AgentConfig()
         path = DEFAULT_CONFIG
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", where=str(path), remedy="Save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not valid TOML: {error}", where=str(path)) from error
-    config: AgentConfig = _fill(AgentConfig, document, str(path), "")
+    config: AgentConfig = _fill(AgentConfig, _read(path), str(path), "")
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level must be debug, info, warning or error", where=str(path))
     names = set()
@@ -133,7 +153,32 @@ def load_config(path: Path | None) -> AgentConfig:
                 remedy="Each target needs an address and a name of its own (`gateway` is taken)",
             )
         names.add(target.name)
+    names = set()
+    for device in config.sources.snmp.devices:
+        if not is_identifier(device.name) or not device.address or not device.credential or device.name in names:
+            raise ConfigError(
+                f"sources.snmp.devices: name {device.name!r} with address {device.address!r}",
+                where=str(path),
+                remedy="Each device needs an address, a credential and a name of its own, of a-z 0-9 . _ -",
+            )
+        names.add(device.name)
     return config
+
+
+def load_tables(path: Path, kind: type) -> dict[str, Any]:
+    """A file of `[NAME]` tables, each of them a `kind`. Raises ConfigError with file and key."""
+    return {name: _fill(kind, table, str(path), f"{name}.") for name, table in _read(path).items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not UTF-8 text", where=str(path), remedy="Save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"is not valid TOML: {error}", where=str(path)) from error
 
 
 def _fill(kind: type, document: Any, file: str, prefix: str) -> Any:
@@ -164,7 +209,8 @@ def _value(hint: Any, value: Any, file: str, name: str, minimum: float | None) -
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{name} must be {_TYPE_NAMES[hint]}, not {value!r}", where=file)
+        # The value is not said: it may be a password.
+        raise ConfigError(f"{name} must be {_TYPE_NAMES[hint]}, not {type(value).__name__}", where=file)
     if minimum is not None and not value >= minimum:
         raise ConfigError(f"{name} must be at least {minimum:g}, not {value!r}", where=file)
     return value

@@ -10,11 +10,13 @@ from haidang_wire.report import Event, Fact, Sample
 
 @dataclass
 class Findings:
-    """What one run of a source found."""
+    """What one run of a source found. `targets` holds what it found of others (devices, by name):
+    a report of its own each, SOURCE:TARGET."""
 
     samples: list[Sample] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    targets: dict[str, Findings] = field(default_factory=dict)
 
     def add(self, metric: str, value: float, **labels: str) -> None:
         """Add one sample; `metric` without the `haidang_` all metrics begin with."""

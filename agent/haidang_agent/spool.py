@@ -125,7 +125,7 @@ class Spool:
             database.execute(f"PRAGMA max_page_count={max(32, self.max_bytes // _PAGE_BYTES - _LOG_PAGES)}")
             database.executescript(_SCHEMA)
             for columns in _COLUMNS:  # a damaged schema may have other names
-                database.execute(f"SELECT {columns} LIMIT 0")  # noqa: S608
+                database.execute(f"SELECT {columns} LIMIT 0")
         except sqlite3.DatabaseError:
             database.close()
             raise
@@ -399,9 +399,10 @@ class Spool:
             oldest = self._database.execute(
                 "SELECT boot, boot_seconds, taken FROM reports ORDER BY epoch, sequence LIMIT 1"
             ).fetchone()
+            age = self._age(*oldest) if oldest and _numbers(oldest[1:]) else 0.0
             return SpoolState(
                 used, self.max_bytes, count + len(self._memory) - len(self._forgotten),
-                self._age(*oldest) if oldest and _numbers(oldest[1:]) else 0.0, self._thinned, dict(self._dropped), self._writable,
+                age, self._thinned, dict(self._dropped), self._writable,
             )  # fmt: skip
 
     def close(self) -> None:

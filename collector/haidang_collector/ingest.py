@@ -23,12 +23,12 @@ from haidang_collector.settings import Limits
 
 # The largest integer JSON readers agree on (RFC 8259, section 6).
 _MAX_INTEGER = 2**53 - 1
-# By name: source, label names, and the labels as text to fill in.
+# By name: sources, label names, and the labels as text to fill in.
 _SPECS = {
-    metric.name: (metric.source, frozenset(metric.labels), "".join(f',{n}="%({n})s"' for n in metric.labels))
+    metric.name: (metric.sources, frozenset(metric.labels), "".join(f',{n}="%({n})s"' for n in metric.labels))
     for metric in CATALOGUE.values()
 }
-_SOURCES = frozenset(metric.source for metric in CATALOGUE.values() if metric.source != "collector") | {"lifecycle"}
+_SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"} | {"lifecycle"}
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
 
@@ -216,7 +216,7 @@ def _problem(metric: str, labels: dict[str, str], value: float, kind: str, speak
     spec = _SPECS.get(metric)
     if spec is None:
         return "unknown_metric"
-    if spec[0] != kind:
+    if kind not in spec[0]:
         return "wrong_source"
     if labels.keys() != spec[1]:
         return "wrong_labels"

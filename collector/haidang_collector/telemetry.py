@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from haidang_wire.metrics import CATALOGUE, Metric
+from haidang_wire.metric import Metric
+from haidang_wire.metrics import CATALOGUE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format

@@ -6,14 +6,15 @@ import re
 import sys
 
 import yaml
-from haidang_wire.metrics import CATALOGUE, COUNTER, HISTOGRAM, INFO
+from haidang_wire.metric import COUNTER, HISTOGRAM, INFO
+from haidang_wire.metrics import CATALOGUE
 
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 import references
 
-UNITS = {"seconds", "bytes", "ratio", "celsius", "bits_per_second"}
+UNITS = {"seconds", "bytes", "ratio", "celsius", "bits_per_second", "dbm", "amperes", "volts", "watts", "rpm", "hertz"}
 
 
 def test_names_follow_the_conventions() -> None:
@@ -24,8 +25,8 @@ def test_names_follow_the_conventions() -> None:
         bare = name.removesuffix("_total")
         assert metric.unit == "" or (metric.unit in UNITS and bare.endswith(f"_{metric.unit}")), name
         assert metric.help.endswith("."), name
-        assert metric.type != HISTOGRAM or metric.source == "collector"
-        assert not {"site", "agent"} & set(metric.labels) or metric.source == "collector"
+        assert metric.type != HISTOGRAM or "collector" in metric.sources
+        assert not {"site", "agent"} & set(metric.labels) or "collector" in metric.sources
 
 
 def test_references_are_what_the_code_says() -> None:

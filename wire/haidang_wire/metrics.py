@@ -7,58 +7,32 @@ in `_total`, descriptive text lives in `_info`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-COUNTER = "counter"
-GAUGE = "gauge"
-HISTOGRAM = "histogram"
-INFO = "info"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric family.
-
-    name: the name of its samples (histograms: without `_bucket`, `_sum`, `_count`);
-    source: the kind of source that reports it, or `collector` when the collector makes it;
-    labels: without `site` and `agent`, which the collector adds to what agents report;
-    cardinality: the series to expect, for whoever plans storage.
-    """
-
-    name: str
-    type: str
-    unit: str
-    source: str
-    labels: tuple[str, ...]
-    help: str
-    cardinality: str
-
-    @property
-    def exposed_labels(self) -> tuple[str, ...]:
-        """Labels as Prometheus sees them."""
-        return self.labels if self.source == "collector" else ("site", "agent", *self.labels)
+from haidang_wire.device_metrics import DEVICE_METRICS
+from haidang_wire.metric import COUNTER, GAUGE, HISTOGRAM, INFO, Metric
 
 
 def _agent(
     name: str, type: str, unit: str, labels: tuple[str, ...], help: str, cardinality: str = "1 an agent"
 ) -> Metric:
-    return Metric(f"haidang_agent_{name}", type, unit, "agent", labels, help, cardinality)
+    return Metric(f"haidang_agent_{name}", type, unit, ("agent",), labels, help, cardinality)
 
 
 def _host(
     name: str, type: str, unit: str, labels: tuple[str, ...], help: str, cardinality: str = "1 an agent"
 ) -> Metric:
-    return Metric(f"haidang_{name}", type, unit, "host", labels, help, cardinality)
+    # A device's interfaces are the same families, whoever looks at them.
+    sources = ("host", "snmp") if name.startswith("interface_") else ("host",)
+    return Metric(f"haidang_{name}", type, unit, sources, labels, help, cardinality)
 
 
 def _path(name: str, type: str, unit: str, labels: tuple[str, ...], help: str) -> Metric:
-    return Metric(f"haidang_path_{name}", type, unit, "reachability", ("target", *labels), help, "1 a target")
+    return Metric(f"haidang_path_{name}", type, unit, ("reachability",), ("target", *labels), help, "1 a target")
 
 
 def _center(
     name: str, type: str, unit: str, labels: tuple[str, ...], help: str, cardinality: str = "1 an agent"
 ) -> Metric:
-    return Metric(f"haidang_{name}", type, unit, "collector", labels, help, cardinality)
+    return Metric(f"haidang_{name}", type, unit, ("collector",), labels, help, cardinality)
 
 
 _SITE_AGENT = ("site", "agent")
@@ -495,7 +469,7 @@ _METRICS = (
     _center("collector_process_max_fds", GAUGE, "", (), "Most file descriptors the collector may open.", "1"),
 )
 
-CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS)}
 
 
 def family_name(metric: Metric, openmetrics: bool) -> str:

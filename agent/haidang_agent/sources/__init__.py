@@ -20,4 +20,9 @@ def build(config: AgentConfig, device: str) -> list[Source]:
         sources.append(Host(device))
     if config.sources.reachability.enabled:
         sources.append(Reachability(config.sources.reachability))
+    if config.sources.snmp.enabled and config.sources.snmp.devices:
+        # Only a probe has the libraries for it, and pays for them.
+        from haidang_agent.sources.snmp import Snmp
+
+        sources.append(Snmp(config.sources.snmp))
     return sources

@@ -1,0 +1,156 @@
+"""`haidang-agent device` and `haidang-agent profiles`: by hand, for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+import time
+from pathlib import Path
+
+from haidang_wire.errors import HaidangError
+from haidang_wire.report import Report, report_json
+
+from haidang_agent.config import SnmpConfig
+from haidang_agent.snmp.credentials import Credential, load_credentials
+from haidang_agent.snmp.poll import Poll, poll
+from haidang_agent.snmp.profile import SHIPPED, Profiles, load_profile, load_profiles
+from haidang_agent.snmp.session import Session
+
+
+def device(options: argparse.Namespace, config: SnmpConfig) -> int:
+    """Poll one device. The exit code: 0, or 1 when it does not answer or something was missing."""
+    profiles = load_profiles(Path(config.profiles_folder) if config.profiles_folder else None)
+    if options.profile and options.profile not in profiles.all:
+        raise HaidangError(f"there is no profile {options.profile!r}", remedy="See: haidang-agent profiles list")
+    credential = _credential(options, config)
+    if credential.problem():
+        raise HaidangError(credential.problem())
+    session = Session(
+        options.address, options.port, credential, timeout_seconds=config.answer_seconds, retries=config.retries
+    )
+    taken = time.time()
+    found = asyncio.run(poll(options.name or options.address, session, profiles, options.profile))
+    findings = found.findings()
+    if options.json:
+        report = Report(
+            found.device, 0, 0, f"snmp:{found.device}", taken, config.interval_seconds,
+            findings.samples, findings.facts, findings.events,
+        )  # fmt: skip
+        print(json.dumps(report_json(report), ensure_ascii=False))
+        for note in found.notes:
+            print(note, file=sys.stderr)
+    else:
+        _show(found)
+    return 1 if found.notes else 0
+
+
+def _credential(options: argparse.Namespace, config: SnmpConfig) -> Credential:
+    if options.credential:
+        known = load_credentials(Path(config.credentials_file))
+        if options.credential not in known:
+            raise HaidangError(f"there is no credential {options.credential!r}", where=config.credentials_file)
+        return known[options.credential]
+    if options.v3_user:
+        # Passwords are asked for: a process list would show options.
+        return Credential(
+            version="3",
+            user=options.v3_user,
+            auth=options.auth,
+            auth_password=getpass.getpass("Authentication password: ") if options.auth else "",
+            privacy=options.privacy,
+            privacy_password=getpass.getpass("Privacy password: ") if options.privacy else "",
+        )
+    community = getpass.getpass("Community: ") if options.community == "-" else options.community or "public"
+    return Credential(version="1" if options.v1 else "2c", community=community)
+
+
+def _show(found: Poll) -> None:
+    for fact in found.facts:
+        if fact.kind == "device":
+            for name, value in fact.body.items():
+                print(f"{name:<12} {value}")
+    series: dict[str, dict[str, dict[str, float]]] = {"interface": {}, "optics": {}, "limits": {}, "other": {}}
+    for (metric, labels), value in found.samples.items():
+        label = dict(labels)
+        short = metric.removeprefix("haidang_")
+        if "level" in label:
+            name = f"{label['interface']} {label['lane']}".strip()
+            series["limits"].setdefault(name, {})[f"{short} {label['level']}"] = value
+        elif "lane" in label:
+            series["optics"].setdefault(f"{label['interface']} {label['lane']}".strip(), {})[short] = value
+        elif "interface" in label:
+            series["interface"].setdefault(label["interface"], {})[short] = value
+        else:
+            series["other"].setdefault(short, {})[label.get("sensor", "")] = value
+    print(f"\n{'interface':<28} {'state':<10} {'Mbit/s':>9} {'received':>16} {'sent':>16} {'errors':>9}")
+    for name, values in series["interface"].items():
+        state = "up" if values.get("interface_up") else "down" if values.get("interface_admin_up") else "shut down"
+        errors = values.get("interface_receive_errors_total", 0) + values.get("interface_transmit_errors_total", 0)
+        speed = values.get("interface_speed_bits_per_second", 0) / 1e6
+        received, sent = (values.get(f"interface_{way}_bytes_total", 0) for way in ("receive", "transmit"))
+        print(f"{name:<28} {state:<10} {speed:>9.0f} {received:>16.0f} {sent:>16.0f} {errors:>9.0f}")
+    if series["optics"]:
+        print(f"\n{'optics':<28} {'rx dBm':>9} {'tx dBm':>9} {'bias mA':>9} {'°C':>7} {'V':>6}  verdict")
+    for name, values in series["optics"].items():
+        limits = series["limits"].get(name, {})
+        receive = values.get("optical_receive_power_dbm")
+        print(
+            f"{name:<28} {_cell(receive, 2):>9} {_cell(values.get('optical_transmit_power_dbm'), 2):>9}"
+            f" {_cell(values.get('optical_bias_amperes'), 2, 1000):>9}"
+            f" {_cell(values.get('optical_temperature_celsius'), 1):>7}"
+            f" {_cell(values.get('optical_voltage_volts'), 2):>6}"
+            f"  {_verdict(receive, limits)}"
+        )
+    print()
+    for metric, sensors in series["other"].items():
+        for sensor, value in sensors.items():
+            print(f"{metric:<34} {value:>14g}  {sensor}")
+    for fact in found.facts:
+        for neighbour in fact.body.get("neighbours", []):
+            far = " ".join(filter(None, (neighbour["system"], neighbour["port"], neighbour["port_description"])))
+            print(f"neighbour  {neighbour['interface']:<24} {neighbour['protocol']}: {far}")
+    for note in found.notes:
+        print(f"not understood: {note}")
+
+
+def _cell(value: float | None, digits: int, times: float = 1) -> str:
+    return "-" if value is None else f"{value * times:.{digits}f}"
+
+
+def _verdict(receive: float | None, limits: dict[str, float]) -> str:
+    if receive is None:
+        return "no light or no module"
+    for level, worse in (("low_alarm", True), ("low_warning", True), ("high_alarm", False), ("high_warning", False)):
+        limit = limits.get(f"optical_receive_power_threshold_dbm {level}")
+        if limit is not None and (receive < limit if worse else receive > limit):
+            return f"{level.replace('_', ' ')}: limit {limit:.2f} dBm"
+    return "ok" if limits else "the device has no limits"
+
+
+def profiles(options: argparse.Namespace, config: SnmpConfig) -> int:
+    """Check a file or folder, list what there is, or print one with what it extends."""
+    if options.action == "check":
+        path = Path(options.what) if options.what else SHIPPED
+        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        shipped = [load_profile(file) for file in sorted(SHIPPED.glob("*.yaml"))]
+        Profiles([*shipped, *(load_profile(file) for file in files)])
+        print(f"{path}: {len(files)} profiles, no faults")
+        return 0
+    known = load_profiles(Path(config.profiles_folder) if config.profiles_folder else None)
+    if options.action == "list":
+        for name, profile in sorted(known.all.items()):
+            print(f"{name:<22} {profile.vendor:<26} {' '.join(profile.object_ids) or profile.description}")
+        return 0
+    if options.what not in known.all:
+        raise HaidangError(f"there is no profile {options.what!r}", remedy="See: haidang-agent profiles list")
+    profile = known.all[options.what]
+    print(f"{profile.name} ({profile.vendor or 'any vendor'}), {profile.file}")
+    for sensors in profile.entity_sensors:
+        print(f"  {sensors.entry}  entity sensors")
+    for table in profile.tables:
+        metrics = sorted({reading.metric for reading in table.readings})
+        print(f"  {table.entry}  {table.name}: {', '.join(metrics)}")
+    return 0

@@ -1,0 +1,257 @@
+"""One device polled once: its profile's tables into samples, its identity and neighbours into facts."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from haidang_wire.metric import COUNTER
+from haidang_wire.metrics import CATALOGUE
+from haidang_wire.report import Fact, Sample
+
+from haidang_agent.snmp import entity_sensors, neighbours
+from haidang_agent.snmp.device import Device
+from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
+from haidang_agent.snmp.session import DeviceError, Session, Value
+from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
+from haidang_agent.source import Findings
+
+_DESCR, _OBJECT_ID, _UPTIME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.3.0"
+_NAME, _LOCATION = "1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.6.0"
+_ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
+_TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
+_TEXT_BYTES = 200
+
+
+@dataclass
+class Poll:
+    """What one poll found. `origin` maps a sample (metric and labels) to the OIDs it came from
+    or could have come from."""
+
+    device: str
+    profile: str = ""
+    samples: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
+    origin: dict[tuple[str, tuple[tuple[str, str], ...]], set[str]] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, metric: str, value: float | None, oids: Iterable[str] = (), **labels: str) -> None:
+        """Add a sample of this device; nothing for None. The later one of two of a series counts:
+        what a vendor says of a thing is better than what the standard tables say."""
+        if value is None:
+            return
+        shortened = {name: label.encode()[:_TEXT_BYTES].decode("utf-8", "ignore") for name, label in labels.items()}
+        at = (f"haidang_{metric}", tuple(sorted({"device": self.device, **shortened}.items())))
+        self.samples[at] = value
+        self.origin.setdefault(at, set()).update(oids)
+
+    def findings(self) -> Findings:
+        """As a report carries it."""
+        samples = [Sample(metric, dict(labels), value) for (metric, labels), value in self.samples.items()]
+        return Findings(samples, self.facts)
+
+
+async def poll(name: str, session: Session, profiles: Profiles, profile: str = "") -> Poll:
+    """Poll the device called `name` in metrics once, with the profile of that name or the one that fits.
+
+    Never raises for what a device does: one that does not answer has haidang_device_up 0.
+    """
+    found = Poll(name)
+    started = time.monotonic()
+    try:
+        await session.open()
+        system = await session.get([_DESCR, _OBJECT_ID, _UPTIME, _NAME, _LOCATION, _ENGINE_TIME])
+        if not system:
+            raise DeviceError("answers, but shows nothing to this credential")
+    except DeviceError as error:
+        found.notes.append(str(error))
+        found.add("device_up", 0)
+        return found
+    object_id, description = text(system.get(_OBJECT_ID)).strip("."), text(system.get(_DESCR))
+    chosen = profiles.all[profile] if profile else profiles.choose(object_id, description)
+    found.profile = chosen.name
+    device = Device(session)
+    found.add("device_up", 1)
+    found.add("device_uptime_seconds", _uptime(system))
+    changed = (await session.get([_TABLE_CHANGED])).get(_TABLE_CHANGED) if system else None
+    await _identify(found, device, chosen, system, description)
+    await device.ports()
+    for sensors in chosen.entity_sensors:
+        await entity_sensors.read(found, device, sensors)
+    for table in chosen.tables:
+        await _table(found, device, table)
+    found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
+    await _drop_if_changed(found, session, system, changed)
+    found.notes += device.notes
+    found.add("device_poll_complete", int(not device.notes))
+    found.add("device_poll_seconds", round(time.monotonic() - started, 3))
+    return found
+
+
+def _uptime(system: dict[str, Value]) -> float | None:
+    # sysUpTime wraps after 497 days, snmpEngineTime (seconds) does not (RFC 3411); it can be the
+    # older of the two only when it counts the same start.
+    ticks, engine = number(system.get(_UPTIME)), number(system.get(_ENGINE_TIME))
+    if ticks is None:
+        return engine
+    return engine if engine is not None and engine > 2**32 / 100 and engine > ticks / 100 else ticks / 100
+
+
+async def _drop_if_changed(found: Poll, session: Session, system: dict[str, Value], changed: Value) -> None:
+    # Ports renumbered or counters begun anew half-way: what was read may be of two devices.
+    try:
+        after = await session.get([_UPTIME, _TABLE_CHANGED])
+    except DeviceError as error:
+        found.notes.append(str(error))
+        return
+    before, now = number(system.get(_UPTIME)), number(after.get(_UPTIME))
+    restarted = before is not None and now is not None and now < before and before < 2**32 - 360_000
+    if not restarted and (changed is None or after.get(_TABLE_CHANGED) == changed):
+        return
+    found.notes.append("restarted or renumbered its interfaces during the poll: no counters this time")
+    for at in [at for at in found.samples if CATALOGUE[at[0]].type == COUNTER]:
+        del found.samples[at]
+
+
+async def _identify(found: Poll, device: Device, profile: Profile, system: dict[str, Value], description: str) -> None:
+    parts = dict.fromkeys(("model", "version", "serial"), "")
+    for name, sources in profile.identity:
+        for source in sources:
+            if source.startswith("sysDescr "):
+                match = re.search(source[9:], description)
+                parts[name] = match.group(1) if match and match.groups() else ""
+            else:
+                values = await device.column(source.rpartition(".")[0] if source.endswith(".0") else source)
+                parts[name] = next((text(value) for value in values.values() if text(value)), "")
+            if parts[name]:
+                break
+    system_name = text(system.get(_NAME))
+    found.add("device_info", 1, vendor=profile.vendor, name=system_name, **parts)
+    body = {
+        **parts, "vendor": profile.vendor, "name": system_name, "description": description,
+        "location": text(system.get(_LOCATION)), "object_id": text(system.get(_OBJECT_ID)), "profile": profile.name,
+    }  # fmt: skip
+    found.facts.append(Fact("device", found.device, body))
+
+
+async def _table(found: Poll, device: Device, table: Table) -> None:
+    conditions = [
+        (int(key[6:]) if key.startswith("index:") else await device.column(key), wanted) for key, wanted in table.when
+    ]
+    labels_seen: set[tuple[str, str]] = set()
+    labels_of: dict[str, dict[str, str]] = {}
+    for reading in table.readings:
+        columns = [(column, await device.column(column.oid)) for column in reading.columns]
+        added = [await device.column(oid) for column in reading.columns for oid in column.add]
+        limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
+        for index in dict.fromkeys(index for _, rows in columns for index in rows):
+            if not all(_part(rows, index) in wanted for rows, wanted in conditions):
+                continue
+            value = _first(columns, index)
+            if value is None:
+                continue
+            if index not in labels_of:
+                labels_of[index] = await _labels(device, table, index, labels_seen)
+            labels = labels_of[index]
+            own = {name: await _fill(device, template, index, table) for name, template in reading.labels}
+            for rows in added:
+                value += number(rows.get(index)) or 0.0
+            wanted_labels = CATALOGUE[f"haidang_{reading.metric}"].labels
+            whole = {name: label for name, label in {**labels, **own}.items() if name in wanted_labels}
+            found.add(reading.metric, value, [f"{column.oid}.{index}" for column, _ in columns], **whole)
+            _limits(found, reading, limits, index, whole)
+
+
+def _part(rows: dict[str, Value] | int, index: str) -> str:
+    if isinstance(rows, int):
+        return index.split(".")[rows] if rows < index.count(".") + 1 else ""
+    return text(rows.get(index))
+
+
+def _limits(
+    found: Poll,
+    reading: Reading,
+    limits: list[tuple[str, Column, dict[str, Value]]],
+    index: str,
+    labels: dict[str, str],
+) -> None:
+    values = {level: meaning(column, rows.get(index)) for level, column, rows in limits}
+    if len(set(values.values())) == 1:  # all the same (0, mostly): the device has none
+        return
+    for level, value in values.items():
+        found.add(threshold_metric(reading.metric), value, level=level, **labels)
+
+
+def _first(columns: list[tuple[Column, dict[str, Value]]], index: str) -> float | None:
+    values = (meaning(column, rows.get(index)) for column, rows in columns)
+    return next((value for value in values if value is not None), None)
+
+
+def meaning(column: Column, raw: Value) -> float | None:
+    """The number a raw value stands for, or None."""
+    if raw is None:
+        return None
+    if column.enum is not None:
+        return column.enum.get(text(raw), column.enum.get("default"))
+    if column.part:
+        match = re.search(column.part, text(raw))
+        raw = match.group(1) if match and match.groups() else None
+    value = number(raw)
+    if value is None or value in column.absent or not column.minimum <= value <= column.maximum:
+        return None
+    value = value * column.scale + column.offset
+    return milliwatts_to_dbm(value) if column.transform == "mw_to_dbm" else value
+
+
+async def _labels(device: Device, table: Table, index: str, seen: set[tuple[str, str]]) -> dict[str, str]:
+    """The labels of a row: `interface` and `lane` of one that belongs to a port, else `sensor`."""
+    label = (await _fill(device, table.label, index, table)).strip() or index
+    if table.interface:
+        at = await _fill(device, table.interface_index, index, table)
+        port = await _port(device, table, at, index)
+        return {"interface": port or label, "lane": await _fill(device, table.lane, index, table)}
+    if (table.name, label) in seen:
+        label = f"{label} ({index})"
+    seen.add((table.name, label))
+    return {"sensor": label}
+
+
+async def _port(device: Device, table: Table, at: str, index: str) -> str | None:
+    join, _, argument = table.interface.partition(" ")
+    if join == "ifIndex":
+        return (await device.ports()).get(at)
+    if join == "entity":
+        return await device.port_by_entity(at)
+    if join == "bridgePort":
+        return await device.port_by_bridge_port(at)
+    if join == "described":
+        return await device.port_described(await _fill(device, argument, index, table))
+    return await device.port_by_name(text((await device.column(argument)).get(index)))
+
+
+async def _fill(device: Device, template: str, index: str, table: Table) -> str:
+    """A template: {index}, {index:1} (a part of it), {column:3} or {column:OID} (text of the same
+    row), {entity} (name of the entity the index begins with)."""
+    if "{" not in template:
+        return template
+    result, last = "", 0
+    for match in _TEMPLATE.finditer(template):
+        result += template[last : match.start()]
+        last = match.end()
+        kind, argument = match.groups()
+        parts = index.split(".")
+        if kind == "index":
+            if argument is None:
+                result += index
+            elif int(argument) < len(parts):
+                result += parts[int(argument)]
+        elif kind == "entity":
+            result += await device.entity_name(parts[int(argument or 0)] if int(argument or 0) < len(parts) else "")
+        elif argument:
+            oid = argument if "." in argument else f"{table.entry}.{argument}"
+            rows = await device.column(oid)
+            # A row of a narrower table may describe it: the name of its first part.
+            result += text(rows.get(index, rows.get(parts[0])))
+    return result + template[last:]
