@@ -48,6 +48,23 @@ FS = f'{{{AGENT},mountpoint="/",fstype="ext4"}}'
 FS_LABELS = {**X, "mountpoint": "/", "fstype": "ext4"}
 
 
+DEVICE = {**X, "device": "sw"}
+LANE_TEXT = ',interface="ge1",lane=""'
+LANE = {**DEVICE, "interface": "ge1"}
+
+
+def device(metric: str, values: str, more: str = "") -> dict[str, str]:
+    return {f'haidang_{metric}{{{AGENT},device="sw"{more}}}': values}
+
+
+def light(power: str, limit: str, level: str = "low_warning") -> dict[str, str]:
+    metric = "optical_receive_power_threshold_dbm"
+    return {
+        **device("optical_receive_power_dbm", power, LANE_TEXT),
+        **device(metric, f"{limit}x3100", f'{LANE_TEXT},level="{level}"'),
+    }
+
+
 def one(metric: str, values: str, more: str = "") -> dict[str, str]:
     return {f"haidang_{metric}{{{AGENT}{more}}}": values}
 
@@ -108,6 +125,31 @@ CASES = [
     Case("HaidangInterfaceDown", 40, {f"haidang_interface_up{NIC}": "1x30 0x30", **VIRTUAL}),
     Case("HaidangInterfaceErrors", 40, errors("0+50x60", "0+1000x60"), NIC_LABELS),
     Case("HaidangInterfaceErrors", 40, errors("0+50x60", "0+1000000x60")),
+    Case("HaidangDeviceDown", 10, device("device_up", "0x30"), DEVICE),
+    Case("HaidangDeviceDown", 10, device("device_up", "1x8 0x2 1x20")),
+    Case("HaidangDeviceRestarted", 12, device("device_uptime_seconds", "90000+60x9 30+60x20"), DEVICE),
+    Case("HaidangDeviceRestarted", 5, device("device_uptime_seconds", "30+60x20")),  # new to us is no restart
+    Case("HaidangOpticalReceivePowerLow", 20, light("-19x60", "-18"), LANE),
+    Case("HaidangOpticalReceivePowerLow", 20, light("-17x60", "-18")),
+    Case("HaidangOpticalReceivePowerLow", 20, device("optical_receive_power_dbm", "-26x60", LANE_TEXT), LANE),
+    Case("HaidangOpticalReceivePowerLow", 20, device("optical_receive_power_dbm", "-24x60", LANE_TEXT)),
+    Case("HaidangOpticalReceivePowerFalling", 3000, light("-8-0.001x3100", "-18", "low_alarm"), LANE),
+    Case("HaidangOpticalReceivePowerFalling", 3000, light("-8x3100", "-18", "low_alarm")),
+    Case("HaidangInterfaceFlapping", 30, device("interface_up", "1 0 1 0 1 0 1 0 1x40", ',interface="ge1"'), {**DEVICE, "interface": "ge1"}),
+    Case("HaidangInterfaceFlapping", 30, device("interface_up", "1 0 1x40", ',interface="ge1"')),
+    Case("HaidangFanFailed", 20, device("device_fan_ok", "0x30", ',sensor="fan 1"'), {**DEVICE, "sensor": "fan 1"}),
+    Case("HaidangFanFailed", 20, device("device_fan_ok", "1x30", ',sensor="fan 1"')),
+    Case("HaidangPowerSupplyFailed", 20, device("device_power_supply_ok", "0x30", ',sensor="PSU 1"'), {**DEVICE, "sensor": "PSU 1"}),
+    Case("HaidangPowerSupplyFailed", 20, device("device_power_supply_ok", "1x30", ',sensor="PSU 1"')),
+    Case("HaidangUpsOnBattery", 5, device("ups_on_battery", "1x30"), DEVICE),
+    Case("HaidangUpsOnBattery", 5, device("ups_on_battery", "0x30")),
+    Case("HaidangUpsEnding", 5, {**device("ups_on_battery", "1x30"), **device("ups_runtime_left_seconds", "300x30")}, DEVICE),
+    Case("HaidangUpsEnding", 5, {**device("ups_on_battery", "1x30"), **device("ups_runtime_left_seconds", "3000x30")}),
+    Case("HaidangUpsEnding", 5, {**device("ups_on_battery", "0x30"), **device("ups_battery_low", "1x30")}),
+    Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "0x30", ',sensor="b"'), {**DEVICE, "sensor": "b"}),
+    Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "1x30", ',sensor="b"')),
+    Case("HaidangVpnDown", 30, device("vpn_up", "1x10 0x40", ',sensor="hq"'), {**DEVICE, "sensor": "hq"}),
+    Case("HaidangVpnDown", 30, device("vpn_up", "0x40", ',sensor="hq"')),
     Case("HaidangCollectorDown", 5, {'up{job="haidang",instance="collector"}': "1 0x10"}, {"job": "haidang", "instance": "collector"}),
     Case("HaidangCollectorDown", 5, {'up{job="haidang",instance="collector"}': "1x10"}),
     Case("HaidangCollectorDown", 5, {}, {"job": "haidang"}),
@@ -129,7 +171,7 @@ def promtool(tmp_path: Path, case: Case, annotations: dict[str, str]) -> subproc
         expected = [{"exp_labels": {**case.labels, "severity": severity}, "exp_annotations": annotations}]
     document = {
         "rule_files": [str(RULES)],
-        "evaluation_interval": "10s",
+        "evaluation_interval": "10s" if case.at < 1000 else "5m",
         "tests": [
             {
                 "interval": "1m",

@@ -144,20 +144,18 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
     labels_of: dict[str, dict[str, str]] = {}
     for reading in table.readings:
         columns = [(column, await device.column(column.oid)) for column in reading.columns]
-        added = [await device.column(oid) for column in reading.columns for oid in column.add]
+        added = {oid: await device.column(oid) for column in reading.columns for oid in column.add}
         limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
         for index in dict.fromkeys(index for _, rows in columns for index in rows):
             if not all(_part(rows, index) in wanted for rows, wanted in conditions):
                 continue
-            value = _first(columns, index)
+            value = _first(columns, added, index)
             if value is None:
                 continue
             if index not in labels_of:
                 labels_of[index] = await _labels(device, table, index, labels_seen)
             labels = labels_of[index]
             own = {name: await _fill(device, template, index, table) for name, template in reading.labels}
-            for rows in added:
-                value += number(rows.get(index)) or 0.0
             wanted_labels = CATALOGUE[f"haidang_{reading.metric}"].labels
             whole = {name: label for name, label in {**labels, **own}.items() if name in wanted_labels}
             found.add(reading.metric, value, [f"{column.oid}.{index}" for column, _ in columns], **whole)
@@ -184,9 +182,14 @@ def _limits(
         found.add(threshold_metric(reading.metric), value, level=level, **labels)
 
 
-def _first(columns: list[tuple[Column, dict[str, Value]]], index: str) -> float | None:
-    values = (meaning(column, rows.get(index)) for column, rows in columns)
-    return next((value for value in values if value is not None), None)
+def _first(
+    columns: list[tuple[Column, dict[str, Value]]], added: dict[str, dict[str, Value]], index: str
+) -> float | None:
+    for column, rows in columns:
+        value = meaning(column, rows.get(index))
+        if value is not None:
+            return value + sum(number(added[oid].get(index)) or 0.0 for oid in column.add) * column.scale
+    return None
 
 
 def meaning(column: Column, raw: Value) -> float | None:

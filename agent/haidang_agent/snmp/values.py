@@ -8,6 +8,7 @@ import re
 from haidang_agent.snmp.session import Value
 
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+_LARGEST = 1e300  # SNMP's largest is 2**64; NaN is below nothing
 _COMMA = re.compile(r"\s*[-+]?\d+,\d+(?![\d,])")
 
 
@@ -36,7 +37,7 @@ def mac(value: Value) -> str:
 def number(value: Value) -> float | None:
     """A finite number: an integer, a float, or the number a text begins with ("-6.5 dBm", "43,2")."""
     if isinstance(value, (int, float)):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if -_LARGEST < value < _LARGEST else None
     written = text(value)
     if _COMMA.match(written):
         written = written.replace(",", ".", 1)
