@@ -150,6 +150,53 @@ def test_sensors_agree(recorded: dict[str, Recording], name: str) -> None:  # no
 
 
 @EVERY
+def test_processors_agree(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
+    recording = recorded[name]
+    loads = [
+        v for (metric, _), v in recording.found.samples.items() if metric == "haidang_device_cpu_utilization_ratio"
+    ]
+    missing = [
+        (processor["processor_descr"], processor["processor_usage"])
+        for processor in recording.expected["processors_reference"]
+        if not any(abs(processor["processor_usage"] / 100 - load) < 0.015 for load in loads)
+    ]
+    assert not missing
+
+
+# What an operator must know of an appliance or a UPS: the metric, its sensor and its value.
+STATES = {
+    "asa": [("appliance_ha_ok", "Primary unit (this device)", 1), ("appliance_ha_ok", "Secondary unit", 1)],
+    "gaia_15600": [("appliance_ha_ok", "cluster", 1), ("device_fan_ok", "System Fan 1", 1)],
+    "sophos-xg_sg230": [("appliance_license_ok", "enhanced plus support", None)],
+    "fortigate_100e": [("device_sessions", None, 1380)],
+    "panos_440": [("device_sessions", None, 241)],
+    "sonicwall_sonicos7": [("device_sessions", None, 573)],
+    "generex-ups_cs141": [("ups_battery_low", None, 0), ("ups_on_battery", None, 0)],
+    "eaton-mgeups_9px": [
+        ("ups_battery_low", None, 0), ("ups_on_battery", None, 0), ("ups_battery_replace", None, 0),
+        ("ups_runtime_left_seconds", None, 1464),
+    ],
+    "comware": [("device_fan_ok", "fan 0", 1), ("device_power_supply_ok", "power supply 2", 1)],
+    "ios_2960x": [("device_fan_ok", "Switch#1, Fan#1", 1)],
+    "procurve": [("device_fan_ok", "fan 6", 1), ("device_power_supply_ok", "power supply 2", 1)],
+    "dnos_z9100-on": [("device_fan_ok", "fan tray 2.1.5", 1), ("device_power_supply_ok", "power supply 2.1.2", 1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(STATES))
+def test_states_that_matter_to_an_operator(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
+    if name not in recorded:
+        pytest.skip(f"{name} is not among the recordings")
+    for metric, sensor, wanted in STATES[name]:
+        found = [
+            value
+            for (of, labels), value in recorded[name].found.samples.items()
+            if of == f"haidang_{metric}" and dict(labels).get("sensor") == sensor
+        ]
+        assert found == ([] if wanted is None else [wanted]), (metric, sensor)
+
+
+@EVERY
 def test_neighbours_are_as_recorded(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
     recording = recorded[name]
     facts = [fact for fact in recording.found.facts if fact.kind == "neighbours"]

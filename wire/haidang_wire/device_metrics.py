@@ -110,9 +110,18 @@ DEVICE_METRICS = (
         "1 when the appliance says its high-availability partner is in step, 0 when not.",
         "1 a member",
     ),
+    _device(
+        "appliance_license_ok",
+        GAUGE,
+        "",
+        ("sensor",),
+        "1 while a subscribed service of the appliance is licensed, 0 when that has ended.",
+        "1 a service",
+    ),
     _device("vpn_up", GAUGE, "", ("sensor",), "1 while the VPN tunnel is up.", "1 a tunnel"),
     _device("ups_on_battery", GAUGE, "", (), "1 while the load runs on the battery.", "1 a UPS"),
     _device("ups_battery_low", GAUGE, "", (), "1 when the battery is low or empty.", "1 a UPS"),
+    _device("ups_battery_replace", GAUGE, "", (), "1 when the UPS says its battery must be replaced.", "1 a UPS"),
     _device("ups_on_battery_seconds", GAUGE, "seconds", (), "Time on battery so far; 0 on mains.", "1 a UPS"),
     _device(
         "ups_runtime_left_seconds",

@@ -144,12 +144,14 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
     labels_of: dict[str, dict[str, str]] = {}
     for reading in table.readings:
         columns = [(column, await device.column(column.oid)) for column in reading.columns]
-        added = {oid: await device.column(oid) for column in reading.columns for oid in column.add}
+        others = {
+            oid: await device.column(oid) for column in reading.columns for oid in (*column.add, column.times) if oid
+        }
         limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
         for index in dict.fromkeys(index for _, rows in columns for index in rows):
             if not all(_part(rows, index) in wanted for rows, wanted in conditions):
                 continue
-            value = _first(columns, added, index)
+            value = _first(columns, others, index)
             if value is None:
                 continue
             if index not in labels_of:
@@ -183,12 +185,16 @@ def _limits(
 
 
 def _first(
-    columns: list[tuple[Column, dict[str, Value]]], added: dict[str, dict[str, Value]], index: str
+    columns: list[tuple[Column, dict[str, Value]]], others: dict[str, dict[str, Value]], index: str
 ) -> float | None:
     for column, rows in columns:
         value = meaning(column, rows.get(index))
-        if value is not None:
-            return value + sum(number(added[oid].get(index)) or 0.0 for oid in column.add) * column.scale
+        if value is None:
+            continue
+        value += sum(number(others[oid].get(index)) or 0.0 for oid in column.add) * column.scale
+        factor = number(others[column.times].get(index)) if column.times else 1.0
+        if factor is not None:
+            return value * factor
     return None
 
 

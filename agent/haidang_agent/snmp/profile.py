@@ -34,7 +34,8 @@ class Column:
 
     Raw values in `absent` or beyond `minimum` and `maximum` mean nothing. `enum` maps raw
     numbers (and `default` all others); else a value is times `scale`, plus `offset`, then
-    through `transform`. `part` is a regular expression whose first group is the number in a text.
+    through `transform`, plus the columns of `add`, times the column `times`. `part` is a
+    regular expression whose first group is the number in a text.
     """
 
     oid: str
@@ -46,6 +47,7 @@ class Column:
     maximum: float = math.inf
     enum: dict[str, float] | None = None
     add: tuple[str, ...] = ()
+    times: str = ""
     part: str = ""
 
 
@@ -243,7 +245,9 @@ class _Reader:
         )
 
     def reading(self, value: Any, entry: str, line: int) -> Reading:
-        shape = "metric column first scale offset transform absent minimum maximum enum add part labels thresholds"
+        shape = (
+            "metric column first scale offset transform absent minimum maximum enum add times part labels thresholds"
+        )
         at = self.keys(value, "read", line, shape)
         metric = self.text(at, "metric")
         known = CATALOGUE.get(f"haidang_{metric}")
@@ -288,11 +292,24 @@ class _Reader:
             maximum=self.number(at.get("maximum", math.inf), "maximum", line),
             enum={raw: self.number(v, f"enum.{raw}", line) for raw, v in enum.items()} if enum else None,
             add=tuple(self.oid(v, "add", line, entry) for v in self.items(at.get("add", []), "add", line)),
+            times=self.oid(at["times"], "times", line, entry) if "times" in at else "",
             part=self.text(at, "part", ""),
         )
 
 
-_COLUMN_KEYS = ("column", "scale", "offset", "transform", "absent", "minimum", "maximum", "enum", "add", "part")
+_COLUMN_KEYS = (
+    "column",
+    "scale",
+    "offset",
+    "transform",
+    "absent",
+    "minimum",
+    "maximum",
+    "enum",
+    "add",
+    "times",
+    "part",
+)
 
 
 def threshold_metric(metric: str) -> str:
