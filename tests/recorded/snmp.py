@@ -86,7 +86,7 @@ class Simulator:
     def poll(self, community: str) -> Poll:
         # It indexes a recording at its first request.
         session = Session("127.0.0.1", self.port, Credential(community=community), timeout_seconds=20)
-        return asyncio.run(poll(community, session, load_profiles()))
+        return asyncio.run(poll(community, session, load_profiles(), trace=True))
 
 
 @pytest.fixture(scope="module")

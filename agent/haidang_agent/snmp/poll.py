@@ -25,27 +25,43 @@ _TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
 _TEXT_BYTES = 200
 
 
+Labels = tuple[tuple[str, str], ...]
+
+
 @dataclass
 class Poll:
-    """What one poll found. `origin` maps a sample (metric and labels) to the OIDs it came from
-    or could have come from."""
+    """What one poll found. With `trace`, `origin` maps each sample to the OIDs it came from or
+    could have come from."""
 
     device: str
     profile: str = ""
-    samples: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
-    origin: dict[tuple[str, tuple[tuple[str, str], ...]], set[str]] = field(default_factory=dict)
+    trace: bool = False
+    samples: dict[tuple[str, Labels], float] = field(default_factory=dict)
+    origin: dict[tuple[str, Labels], set[str]] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, metric: str, value: float | None, oids: Iterable[str] = (), **labels: str) -> None:
-        """Add a sample of this device; nothing for None. The later one of two of a series counts:
-        what a vendor says of a thing is better than what the standard tables say."""
+    def labels(self, **labels: str) -> Labels:
+        """Labels of a sample of this device, cut to what a collector takes."""
+        cut = {
+            name: text if len(text) <= _TEXT_BYTES // 4 else text.encode()[:_TEXT_BYTES].decode("utf-8", "ignore")
+            for name, text in labels.items()
+        }
+        return tuple(sorted({"device": self.device, **cut}.items()))
+
+    def put(self, metric: str, value: float | None, labels: Labels, oids: Iterable[str] = ()) -> None:
+        """Add a sample; nothing for None. The later one of two of a series counts: what a vendor
+        says of a thing is better than what the standard tables say."""
         if value is None:
             return
-        shortened = {name: label.encode()[:_TEXT_BYTES].decode("utf-8", "ignore") for name, label in labels.items()}
-        at = (f"haidang_{metric}", tuple(sorted({"device": self.device, **shortened}.items())))
+        at = (f"haidang_{metric}", labels)
         self.samples[at] = value
-        self.origin.setdefault(at, set()).update(oids)
+        if self.trace:
+            self.origin.setdefault(at, set()).update(oids)
+
+    def add(self, metric: str, value: float | None, oids: Iterable[str] = (), **labels: str) -> None:
+        """Add a sample with labels in words."""
+        self.put(metric, value, self.labels(**labels), oids)
 
     def findings(self) -> Findings:
         """As a report carries it."""
@@ -53,12 +69,12 @@ class Poll:
         return Findings(samples, self.facts)
 
 
-async def poll(name: str, session: Session, profiles: Profiles, profile: str = "") -> Poll:
+async def poll(name: str, session: Session, profiles: Profiles, profile: str = "", *, trace: bool = False) -> Poll:
     """Poll the device called `name` in metrics once, with the profile of that name or the one that fits.
 
     Never raises for what a device does: one that does not answer has haidang_device_up 0.
     """
-    found = Poll(name)
+    found = Poll(name, trace=trace)
     started = time.monotonic()
     try:
         await session.open()
@@ -141,27 +157,35 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
         (int(key[6:]) if key.startswith("index:") else await device.column(key), wanted) for key, wanted in table.when
     ]
     labels_seen: set[tuple[str, str]] = set()
-    labels_of: dict[str, dict[str, str]] = {}
+    words_of: dict[str, dict[str, str]] = {}
+    labels_of: dict[tuple[str, tuple[str, ...]], Labels] = {}
     for reading in table.readings:
         columns = [(column, await device.column(column.oid)) for column in reading.columns]
         others = {
             oid: await device.column(oid) for column in reading.columns for oid in (*column.add, column.times) if oid
         }
         limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
-        for index in dict.fromkeys(index for _, rows in columns for index in rows):
-            if not all(_part(rows, index) in wanted for rows, wanted in conditions):
+        names = CATALOGUE[f"haidang_{reading.metric}"].labels
+        indexes = columns[0][1] if len(columns) == 1 else dict.fromkeys(i for _, rows in columns for i in rows)
+        for index in indexes:
+            if conditions and not all(_part(rows, index) in wanted for rows, wanted in conditions):
                 continue
             value = _first(columns, others, index)
             if value is None:
                 continue
-            if index not in labels_of:
-                labels_of[index] = await _labels(device, table, index, labels_seen)
-            labels = labels_of[index]
-            own = {name: await _fill(device, template, index, table) for name, template in reading.labels}
-            wanted_labels = CATALOGUE[f"haidang_{reading.metric}"].labels
-            whole = {name: label for name, label in {**labels, **own}.items() if name in wanted_labels}
-            found.add(reading.metric, value, [f"{column.oid}.{index}" for column, _ in columns], **whole)
-            _limits(found, reading, limits, index, whole)
+            if index not in words_of:
+                words_of[index] = await _labels(device, table, index, labels_seen)
+            if reading.labels:
+                own = {name: await _fill(device, template, index, table) for name, template in reading.labels}
+                labels = found.labels(**{n: w for n, w in {**words_of[index], **own}.items() if n in names})
+            elif (index, names) in labels_of:
+                labels = labels_of[index, names]
+            else:
+                labels = found.labels(**{n: w for n, w in words_of[index].items() if n in names})
+                labels_of[index, names] = labels
+            found.put(reading.metric, value, labels, (f"{column.oid}.{index}" for column, _ in columns))
+            if limits:
+                _limits(found, reading, limits, index, dict(labels))
 
 
 def _part(rows: dict[str, Value] | int, index: str) -> str:
@@ -181,7 +205,7 @@ def _limits(
     if len(set(values.values())) == 1:  # all the same (0, mostly): the device has none
         return
     for level, value in values.items():
-        found.add(threshold_metric(reading.metric), value, level=level, **labels)
+        found.add(threshold_metric(reading.metric), value, **{**labels, "level": level})
 
 
 def _first(
@@ -191,8 +215,11 @@ def _first(
         value = meaning(column, rows.get(index))
         if value is None:
             continue
-        value += sum(number(others[oid].get(index)) or 0.0 for oid in column.add) * column.scale
-        factor = number(others[column.times].get(index)) if column.times else 1.0
+        if column.add:
+            value += sum(number(others[oid].get(index)) or 0.0 for oid in column.add) * column.scale
+        if not column.times:
+            return value
+        factor = number(others[column.times].get(index))
         if factor is not None:
             return value * factor
     return None
@@ -203,7 +230,8 @@ def meaning(column: Column, raw: Value) -> float | None:
     if raw is None:
         return None
     if column.enum is not None:
-        return column.enum.get(text(raw), column.enum.get("default"))
+        written = str(raw) if isinstance(raw, int) else text(raw)
+        return column.enum.get(written, column.enum.get("default"))
     if column.part:
         match = re.search(column.part, text(raw))
         raw = match.group(1) if match and match.groups() else None

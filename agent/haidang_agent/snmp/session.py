@@ -123,48 +123,63 @@ class Session:
         """A subtree. Never raises for what a device does; see Walk.note."""
         if self._dead:
             return Walk(note=self._dead)
-        walk = Walk()
-        while True:
-            before = len(walk.rows)
-            walk = await self._attempt(oid)
-            if walk.complete or walk.rows or before:
+        best = Walk()
+        steps = range(self.manner.step, len(_REPETITIONS)) if self._bulk else (len(_REPETITIONS) - 1,)
+        for step in steps:
+            walk, silent = await self._attempt(oid, _REPETITIONS[step])
+            if not silent:
+                if self._bulk:
+                    self.manner.step = step
                 return walk
-            if self.manner.step + 1 >= len(_REPETITIONS) or not self._bulk:
-                self._dead = walk.note
-                return walk
-            self.manner.step += 1
+            if len(walk.rows) >= len(best.rows):
+                best = walk
+        # Neither large nor small questions are answered: nothing more is asked of it this time.
+        self._dead = best.note
+        return best
 
-    async def _attempt(self, oid: str) -> Walk:
-        repetitions = _REPETITIONS[self.manner.step] if self._bulk else 0
+    async def _attempt(self, oid: str, repetitions: int) -> tuple[Walk, bool]:
+        """What was read, and whether the device fell silent before the end."""
         source = self._session.getbulk(oid, repetitions) if repetitions else self._session.getnext(oid)
         walk = Walk()
-        prefix, failures = len(oid) + 1, 0
+        rows, prefix, failures = walk.rows, len(oid) + 1, 0
         while True:
             try:
-                name, value = await _guarded(source.__anext__())
-            except StopAsyncIteration:
-                return walk
-            except NoSuchInstance:  # version 1 says so at the end of everything
-                return walk
+                answer = [await _guarded(source.__anext__()), *_rest(source)]
+            except (StopAsyncIteration, NoSuchInstance):  # version 1 says the latter at the end of everything
+                return walk, False
             except TimeoutError:
-                problem = "stopped answering" if walk.rows else "does not answer"
+                problem = "stopped answering" if rows else "does not answer"
             except (SnmpError, OSError, ValueError) as error:
                 problem = f"answered with an error: {_words(error)}"
             else:
-                index = name[prefix:]
-                if index in walk.rows:
-                    walk.note = f"{oid} does not increase at {name}"
-                    return walk
-                if len(walk.rows) >= _MAX_ROWS:
-                    walk.note = f"{oid} has more than {_MAX_ROWS} rows"
-                    return walk
-                walk.rows[index] = value
                 failures = 0
+                for name, value in answer:
+                    index = name[prefix:]
+                    if index in rows:
+                        walk.note = f"{oid} does not increase at {name}"
+                        return walk, False
+                    rows[index] = value
+                if len(rows) > _MAX_ROWS:
+                    walk.note = f"{oid} has more than {_MAX_ROWS} rows"
+                    return walk, False
                 continue
             failures += 1
             if failures > self._retries:
                 walk.note = f"{oid}: the device {problem}"
-                return walk
+                return walk, True
+
+
+def _rest(source: object) -> list[tuple[str, Value]]:
+    """What the library's iterator still holds of one packet: taken at once, because an await for
+    each of 25 values costs more than decoding them. It is private to gufo-snmp; where it is
+    missing, they come one by one."""
+    held: list[tuple[str, Value] | None] | None = getattr(source, "_buffer", None)
+    if not held:
+        return []
+    end = held.index(None) if None in held else len(held)
+    taken = [each for each in held[:end] if each is not None]
+    del held[:end]
+    return taken
 
 
 async def _guarded(answer: Awaitable[_T]) -> _T:

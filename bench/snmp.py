@@ -1,0 +1,136 @@
+"""The same devices polled by us and by snmp_exporter for an equal set of objects: processor time a
+varbind, rendering to metrics included, and memory of a probe with many devices.
+
+    python bench/snmp.py [DEVICES] [POLLS]     (default: 20 10)
+
+The devices are one real snmpd of net-snmp on a machine with INTERFACES interfaces more; every "device"
+is that one again. Its own processor time is printed: it is not part of the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+
+import psutil
+import yaml
+from common import cpu_seconds, folder, free_port, need, pss_bytes, running, show, wait_http
+from haidang_agent.snmp.credentials import Credential
+from haidang_agent.snmp.poll import poll
+from haidang_agent.snmp.profile import Profile, Profiles, load_profiles
+from haidang_agent.snmp.session import Session
+
+INTERFACES = 48
+# ifEntry and ifXEntry, the same columns for both: (name, OID, type of snmp_exporter).
+COLUMNS = (
+    ("ifMtu", "1.3.6.1.2.1.2.2.1.4", "gauge"),
+    ("ifAdminStatus", "1.3.6.1.2.1.2.2.1.7", "gauge"),
+    ("ifOperStatus", "1.3.6.1.2.1.2.2.1.8", "gauge"),
+    ("ifLastChange", "1.3.6.1.2.1.2.2.1.9", "gauge"),
+    ("ifInDiscards", "1.3.6.1.2.1.2.2.1.13", "counter"),
+    ("ifInErrors", "1.3.6.1.2.1.2.2.1.14", "counter"),
+    ("ifOutDiscards", "1.3.6.1.2.1.2.2.1.19", "counter"),
+    ("ifOutErrors", "1.3.6.1.2.1.2.2.1.20", "counter"),
+    ("ifHCInOctets", "1.3.6.1.2.1.31.1.1.1.6", "counter"),
+    ("ifHCInUcastPkts", "1.3.6.1.2.1.31.1.1.1.7", "counter"),
+    ("ifHCOutOctets", "1.3.6.1.2.1.31.1.1.1.10", "counter"),
+    ("ifHCOutUcastPkts", "1.3.6.1.2.1.31.1.1.1.11", "counter"),
+    ("ifHighSpeed", "1.3.6.1.2.1.31.1.1.1.15", "gauge"),
+)
+
+
+def exporter_config() -> str:
+    lookups = [{"labels": ["ifIndex"], "labelname": "ifName", "oid": "1.3.6.1.2.1.31.1.1.1.1", "type": "DisplayString"}]
+    metrics = [
+        {
+            "name": name, "oid": oid, "type": kind, "help": name,
+            "indexes": [{"labelname": "ifIndex", "type": "gauge"}], "lookups": lookups,
+        }
+        for name, oid, kind in COLUMNS
+    ]  # fmt: skip
+    walk = [oid for _, oid, _ in COLUMNS] + ["1.3.6.1.2.1.31.1.1.1.1"]
+    module = {"walk": walk, "metrics": metrics, "version": 2, "max_repetitions": 25, "auth": {"community": "public"}}
+    return yaml.safe_dump({"bench": module})
+
+
+def interfaces_only() -> Profiles:
+    """The interfaces of the generic profile and nothing else, with the columns above alone."""
+    generic = load_profiles().all["generic"]
+    wanted = {oid for _, oid, _ in COLUMNS}
+    table = next(table for table in generic.tables if table.name == "interfaces")
+    readings = [
+        replace(reading, columns=tuple(c for c in reading.columns if c.oid in wanted)) for reading in table.readings
+    ]
+    only = replace(table, readings=tuple(r for r in readings if r.columns))
+    return Profiles([Profile("generic", tables=(only,))])
+
+
+def _line(metric: str, labels: tuple[tuple[str, str], ...], value: float) -> str:
+    written = ",".join(f'{name}="{text}"' for name, text in labels)
+    return f"{metric}{{{written}}} {value!r}\n"
+
+
+async def ours(port: int, devices: int, polls: int) -> int:
+    profiles, samples = interfaces_only(), 0
+    credential = Credential(community="public")
+    for _ in range(polls):
+        found = await asyncio.gather(
+            *(poll(f"d{n}", Session("127.0.0.1", port, credential), profiles) for n in range(devices))
+        )
+        for one in found:
+            # Both sides end with exposition text.
+            lines = [_line(metric, labels, value) for (metric, labels), value in one.samples.items()]
+            samples += len("".join(lines).splitlines())
+    return samples
+
+
+def main(devices: int, polls: int) -> None:
+    exporter = need("prometheus-snmp-exporter")
+    name = f"haidang-bench-{os.getpid()}"
+    with folder() as place, contextlib.ExitStack() as cleanup:
+        port = free_port()
+        for number in range(INTERFACES // 2):
+            pair = (f"hb{number}a", f"hb{number}b")
+            subprocess.run(["ip", "link", "add", pair[0], "type", "veth", "peer", "name", pair[1]], check=True)
+            cleanup.callback(subprocess.run, ["ip", "link", "del", pair[0]], check=False)
+        config = place / "snmpd.conf"
+        config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity public 127.0.0.1\n")
+        (place / "snmp.yml").write_text(exporter_config())
+        exporter_port = free_port()
+        snmpd = cleanup.enter_context(
+            running(need("snmpd"), "-f", "-LE", "0", "-C", "-c", str(config), "-p", str(place / "pid"),
+                    env={**os.environ, "SNMP_PERSISTENT_DIR": str(place / name), "MIBS": ""})
+        )  # fmt: skip
+        peer = cleanup.enter_context(
+            running(exporter, f"--config.file={place / 'snmp.yml'}", f"--web.listen-address=127.0.0.1:{exporter_port}",
+                    log=place / "exporter.log")
+        )  # fmt: skip
+        wait_http(f"http://127.0.0.1:{exporter_port}/metrics")
+        time.sleep(2)
+        url = f"http://127.0.0.1:{exporter_port}/snmp?target=127.0.0.1:{port}&module=bench"
+        before, lines = cpu_seconds(peer), 0
+        for _ in range(devices * polls):
+            text = urllib.request.urlopen(url, timeout=30).read().decode()
+            lines += sum(line.startswith("if") for line in text.splitlines())
+        theirs = (cpu_seconds(peer) - before) / lines
+        their_memory = pss_bytes(peer) / 1e6
+        before = time.process_time()
+        served = cpu_seconds(snmpd)
+        samples = asyncio.run(ours(port, devices, polls))
+        mine = (time.process_time() - before) / samples
+        show("SNMP, microseconds of processor time a sample", mine * 1e6, theirs * 1e6, "snmp_exporter", "<= 0.6")
+        # Ours includes the benchmark itself; children (snmpd, the exporter) are not counted.
+        memory = psutil.Process().memory_full_info().pss / 1e6
+        show(f"SNMP, memory with {devices} devices", memory, their_memory, "snmp_exporter", "<= 1.5", " MB")
+        print(f"  snmpd itself used {cpu_seconds(snmpd) - served:.2f} s while we polled; {lines} and {samples} samples")
+
+
+if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[1:]]
+    main(*(arguments + [20, 10][len(arguments) :]))
