@@ -65,7 +65,7 @@ class Simulator:
     def __init__(self, folder: Path, work: Path, processes: Processes) -> None:
         self.port = free_port()
         user = pwd.getpwuid(os.geteuid()).pw_name
-        processes.start(
+        process = processes.start(
             "snmpsim",
             str(BIN / "snmpsim-command-responder"),
             f"--data-dir={folder}",
@@ -74,7 +74,12 @@ class Simulator:
             *([f"--process-user={user}", f"--process-group={user}"] if os.geteuid() == 0 else []),
         )
         first = sorted(folder.glob("*.snmprec"))[0].name.removesuffix(".snmprec")
-        wait_for("snmpsim answers", lambda: asyncio.run(self._answers(first)), 60)
+
+        def ready() -> bool:
+            assert process.poll() is None, processes.log("snmpsim")
+            return asyncio.run(self._answers(first))
+
+        wait_for("snmpsim answers", ready, 60)
 
     async def _answers(self, community: str) -> bool:
         try:
