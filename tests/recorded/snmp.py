@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from haidang_agent.snmp.credentials import Credential
-from haidang_agent.snmp.poll import Poll, poll
+from haidang_agent.snmp.found import Poll
+from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import DeviceError, Session
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from haidang_agent.config import SnmpConfig, SnmpDevice
 from haidang_agent.snmp.credentials import Credential, load_credentials
-from haidang_agent.snmp.poll import Poll, poll
+from haidang_agent.snmp.found import Poll
+from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import Manner, Session
 from haidang_agent.sources.snmp import Snmp

@@ -15,7 +15,8 @@ from haidang_wire.report import Report, report_json
 
 from haidang_agent.config import SnmpConfig
 from haidang_agent.snmp.credentials import Credential, load_credentials
-from haidang_agent.snmp.poll import Poll, poll
+from haidang_agent.snmp.found import Poll
+from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import SHIPPED, Profiles, load_profile, load_profiles
 from haidang_agent.snmp.session import Session
 

@@ -4,69 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from haidang_wire.metric import COUNTER
 from haidang_wire.metrics import CATALOGUE
-from haidang_wire.report import Fact, Sample
+from haidang_wire.report import Fact
 
 from haidang_agent.snmp import entity_sensors, neighbours
 from haidang_agent.snmp.device import Device
+from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
 from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
-from haidang_agent.source import Findings
 
 _DESCR, _OBJECT_ID, _UPTIME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.3.0"
 _NAME, _LOCATION = "1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
 _TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
-_TEXT_BYTES = 200
-
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@dataclass
-class Poll:
-    """What one poll found. With `trace`, `origin` maps each sample to the OIDs it came from or
-    could have come from."""
-
-    device: str
-    profile: str = ""
-    trace: bool = False
-    samples: dict[tuple[str, Labels], float] = field(default_factory=dict)
-    origin: dict[tuple[str, Labels], set[str]] = field(default_factory=dict)
-    facts: list[Fact] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def labels(self, **labels: str) -> Labels:
-        """Labels of a sample of this device, cut to what a collector takes."""
-        cut = {
-            name: text if len(text) <= _TEXT_BYTES // 4 else text.encode()[:_TEXT_BYTES].decode("utf-8", "ignore")
-            for name, text in labels.items()
-        }
-        return tuple(sorted({"device": self.device, **cut}.items()))
-
-    def put(self, metric: str, value: float | None, labels: Labels, oids: Iterable[str] = ()) -> None:
-        """Add a sample; nothing for None. The later one of two of a series counts: what a vendor
-        says of a thing is better than what the standard tables say."""
-        if value is None:
-            return
-        at = (f"haidang_{metric}", labels)
-        self.samples[at] = value
-        if self.trace:
-            self.origin.setdefault(at, set()).update(oids)
-
-    def add(self, metric: str, value: float | None, oids: Iterable[str] = (), **labels: str) -> None:
-        """Add a sample with labels in words."""
-        self.put(metric, value, self.labels(**labels), oids)
-
-    def findings(self) -> Findings:
-        """As a report carries it."""
-        samples = [Sample(metric, dict(labels), value) for (metric, labels), value in self.samples.items()]
-        return Findings(samples, self.facts)
 
 
 async def poll(name: str, session: Session, profiles: Profiles, profile: str = "", *, trace: bool = False) -> Poll:

@@ -10,7 +10,8 @@ from haidang_wire.errors import ConfigError
 
 from haidang_agent.config import SnmpConfig, SnmpDevice
 from haidang_agent.snmp.credentials import load_credentials
-from haidang_agent.snmp.poll import Poll, poll
+from haidang_agent.snmp.found import Poll
+from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import DeviceError, Manner, Session
 from haidang_agent.source import Findings
