@@ -1,4 +1,4 @@
-"""`haidang-agent`: enrol, run, once, status, doctor, device, profiles."""
+"""`haidang-agent`: enrol, run, once, status, doctor, device, discover, profiles."""
 
 from __future__ import annotations
 
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     device.add_argument("--privacy", default="", help="des, aes128, aes192 or aes256")
     device.add_argument("--profile", default="", help="profile to use instead of the one that fits")
     device.add_argument("--json", action="store_true", help="print the Report as JSON and nothing else")
+    discover = command("discover", "Find SNMP devices in a network and propose entries for the configuration.")
+    discover.add_argument("network", help="as 10.20.0.0/22")
+    discover.add_argument("--port", type=int, default=161)
+    discover.add_argument("--credential", metavar="NAME", action="append", help="only this one of the credentials file")
     profiles = command("profiles", "Check, list or show the profiles of devices.")
     profiles.add_argument("action", choices=("check", "list", "show"))
     profiles.add_argument("what", nargs="?", default="", help="check: a file or folder; show: a name")
@@ -77,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     commands = {
         "enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor,
-        "device": _snmp, "profiles": _snmp,
+        "device": _snmp, "discover": _snmp, "profiles": _snmp,
     }  # fmt: skip
     try:
         return commands[options.command](options)
@@ -238,7 +242,7 @@ def _snmp(options: argparse.Namespace) -> int:
         raise HaidangError(
             f"{error.name} is not installed", remedy="Install the probe's libraries: pip install 'haidang[probe]'"
         ) from error
-    run = command.device if options.command == "device" else command.profiles
+    run = {"device": command.device, "discover": command.discover, "profiles": command.profiles}[options.command]
     return run(options, _config(options).sources.snmp)
 
 

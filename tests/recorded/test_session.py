@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,22 @@ def test_the_source_reports_each_device_by_itself(simulator: Simulator, tmp_path
     up = {name: [s.value for s in found.samples if s.metric == "haidang_device_up"] for name, found in targets.items()}
     assert up == {"sw-1": [1], "sw-2": [0]}
     assert "switch" not in json.dumps([s.labels for found in targets.values() for s in found.samples])
+
+
+def test_discovery_proposes_what_answers(simulator: Simulator, tmp_path: Path) -> None:
+    secrets, config = tmp_path / "snmp.toml", tmp_path / "agent.toml"
+    secrets.write_text('[wrong]\ncommunity = "nobody"\n[core]\ncommunity = "switch"\n')
+    secrets.chmod(0o600)
+    config.write_text(f'[sources.snmp]\ncredentials_file = "{secrets}"\nanswer_seconds = 0.5\n')
+    command = [str(BIN / "haidang-agent"), "discover", "--config", str(config), "--port", str(simulator.port)]
+    done = subprocess.run([*command, "127.0.0.0/29"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    proposed = tomllib.loads(done.stdout)["sources"]["snmp"]["devices"]
+    assert proposed == [{"name": "sw-an-binh", "address": "127.0.0.1", "port": simulator.port, "credential": "core"}]
+    for network, wanted in (("10.0.0.0/8", "more than 4096"), ("here", "is no network")):
+        done = subprocess.run([*command, network], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert wanted in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,18 @@
-"""`haidang-agent device` and `haidang-agent profiles`: by hand, for people."""
+"""`haidang-agent device`, `discover` and `profiles`: by hand, for people."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import getpass
+import ipaddress
 import json
 import sys
 import time
 from pathlib import Path
 
 from haidang_wire.errors import HaidangError
+from haidang_wire.labels import to_identifier
 from haidang_wire.report import Report, report_json
 
 from haidang_agent.config import SnmpConfig
@@ -18,7 +20,12 @@ from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import SHIPPED, Profiles, load_profile, load_profiles
-from haidang_agent.snmp.session import Session
+from haidang_agent.snmp.session import DeviceError, Session, Value
+from haidang_agent.snmp.values import text
+
+_DESCRIPTION, _OBJECT_ID, _SYSTEM_NAME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.5.0"
+_MOST_ADDRESSES = 4096
+_ADDRESSES_A_SECOND = 100
 
 
 def device(options: argparse.Namespace, config: SnmpConfig) -> int:
@@ -129,6 +136,59 @@ def _verdict(receive: float | None, limits: dict[str, float]) -> str:
         if limit is not None and (receive < limit if worse else receive > limit):
             return f"{level.replace('_', ' ')}: limit {limit:.2f} dBm"
     return "ok" if limits else "the device has no limits"
+
+
+def discover(options: argparse.Namespace, config: SnmpConfig) -> int:
+    """Ask every address of a network with every credential; print what answers as configuration."""
+    try:
+        network = ipaddress.ip_network(options.network, strict=False)
+    except ValueError as error:
+        raise HaidangError(
+            f"is no network: {error}", where=options.network, remedy="Give it as 10.20.0.0/22"
+        ) from error
+    if network.num_addresses > _MOST_ADDRESSES:
+        raise HaidangError(f"has more than {_MOST_ADDRESSES} addresses", where=options.network, remedy="Ask in parts")
+    known = load_credentials(Path(config.credentials_file))
+    for name in options.credential or []:
+        if name not in known:
+            raise HaidangError(f"there is no credential {name!r}", where=config.credentials_file)
+    chosen = {name: known[name] for name in options.credential or known}
+    found = asyncio.run(_ask_all([str(address) for address in network.hosts()], options.port, chosen, config))
+    names: set[str] = set()
+    for address, credential, system in found:
+        name = to_identifier(text(system.get(_SYSTEM_NAME)) or address)
+        name = name if name not in names else to_identifier(f"{name}-{address}")
+        names.add(name)
+        fits = load_profiles().choose(text(system.get(_OBJECT_ID)), text(system.get(_DESCRIPTION)))
+        print(f"# {fits.name}: {text(system.get(_DESCRIPTION))[:100]}")
+        print(f'[[sources.snmp.devices]]\nname = "{name}"\naddress = "{address}"')
+        print(f"port = {options.port}\n" if options.port != 161 else "", end="")
+        print(f'credential = "{credential}"\n')
+    print(f"{len(found)} of {network.num_addresses} addresses answer", file=sys.stderr)
+    return 0 if found else 1
+
+
+async def _ask_all(
+    addresses: list[str], port: int, credentials: dict[str, Credential], config: SnmpConfig
+) -> list[tuple[str, str, dict[str, Value]]]:
+    turns = asyncio.Semaphore(config.at_once)
+
+    async def ask(number: int, address: str) -> tuple[str, str, dict[str, Value]] | None:
+        await asyncio.sleep(number / _ADDRESSES_A_SECOND)  # paced: a thin link is not to feel it
+        async with turns:
+            for name, credential in credentials.items():
+                try:
+                    session = Session(address, port, credential, timeout_seconds=config.answer_seconds, retries=1)
+                    await session.open()
+                    system = await session.get([_OBJECT_ID, _DESCRIPTION, _SYSTEM_NAME])
+                except DeviceError:
+                    continue
+                if system:
+                    return address, name, system
+        return None
+
+    answers = await asyncio.gather(*(ask(number, address) for number, address in enumerate(addresses)))
+    return [answer for answer in answers if answer]
 
 
 def profiles(options: argparse.Namespace, config: SnmpConfig) -> int:
