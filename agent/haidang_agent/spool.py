@@ -26,33 +26,14 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.report import Report, report_json
 
 from haidang_agent.source import Findings
+from haidang_agent.spool_file import LOG_PAGES, PAGE_BYTES, is_damage, open_file, require_intact, set_aside
 from haidang_agent.system import boot_id, boot_seconds
 
 log = logging.getLogger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS reports (
-    epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, source TEXT NOT NULL,
-    boot TEXT NOT NULL, boot_seconds REAL NOT NULL, taken REAL NOT NULL,
-    thinned INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (epoch, sequence));
-CREATE INDEX IF NOT EXISTS unthinned ON reports (epoch, sequence) WHERE thinned = 0;
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS clocks (boot TEXT PRIMARY KEY, offset REAL NOT NULL) WITHOUT ROWID;
-"""
-_COLUMNS = (
-    "epoch, sequence, source, boot, boot_seconds, taken, thinned, kept, body FROM reports",
-    "key, value FROM meta",
-    "boot, offset FROM clocks",
-)
-# SQLite's words for a folder or disk that fails, not the file (Python 3.9 gives no error codes).
-_NOT_DAMAGE = ("unable to open", "disk I/O", "database or disk is full", "attempt to write", "database is locked")
 _MEMORY_REPORTS = 200
 _BATCH_BYTES = 1_000_000
 _THIN_BELOW = 0.9  # make room down to this share of max_bytes, so that it is not done for each report
-_PAGE_BYTES = 4096
-# Left of max_bytes for SQLite's own log (-wal), which is folded in at this size.
-_LOG_PAGES = 32
 
 
 @dataclass(frozen=True)
@@ -99,66 +80,34 @@ class Spool:
         self._clock_offset: float | None = None
         self.set_aside: Path | None = None
         try:
-            self._database = self._open()
+            self._database = open_file(path, max_bytes)
         except sqlite3.DatabaseError as error:
-            if str(error).startswith(_NOT_DAMAGE):
+            if not is_damage(error):
                 raise HaidangError(
                     f"the spool can't be opened: {error}",
                     where=str(path),
                     remedy="Check that the folder exists, belongs to the agent's user and has free space",
                 ) from error
-            self._database = self._begin_anew(error)
+            self.set_aside = set_aside(path, error)
+            self._database = open_file(path, max_bytes)
         self._boot = boot_id()
-        self.epoch = self._next_epoch()
         self._sequence = 0
-
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
-        try:
-            database.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-            _require_intact(database)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute("PRAGMA cache_size=-256")
-            database.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
-            database.execute("PRAGMA journal_size_limit=0")
-            database.execute(f"PRAGMA max_page_count={max(32, self.max_bytes // _PAGE_BYTES - _LOG_PAGES)}")
-            database.executescript(_SCHEMA)
-            for columns in _COLUMNS:  # a damaged schema may have other names
-                database.execute(f"SELECT {columns} LIMIT 0")
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
-        self.path.chmod(0o600)
-        return database
-
-    def _begin_anew(self, damage: sqlite3.DatabaseError) -> sqlite3.Connection:
-        self.set_aside = self.path.with_suffix(".damaged")
-        self.path.replace(self.set_aside)
-        for leftover in (f"{self.path}-wal", f"{self.path}-shm"):
-            Path(leftover).unlink(missing_ok=True)
-        log.error("%s is damaged (%s): set aside as %s, starting anew", self.path, damage, self.set_aside)
-        return self._open()
-
-    def _next_epoch(self) -> int:
         # One run, one epoch: a sequence number lost in a power cut can then never be used
-        # twice. Milliseconds keep it unique when the file was lost, the maximum when the
-        # clock went back.
-        last = self._meta("epoch", 0)
-        now = int(time.time() * 1000)
-        epoch = max(int(last) + 1, now) if isinstance(last, (int, float)) else now
+        # twice. Milliseconds keep it unique when the file was lost, the one after the last
+        # when the clock went back.
+        self.epoch = int(time.time() * 1000)
         try:
-            self._set_meta("epoch", epoch)
-        except sqlite3.OperationalError as error:
+            self.epoch = max(self.epoch, self._last_epoch() + 1)
+            self._note_epoch()
+        except sqlite3.Error as error:
             self._not_writable(error)
-        return epoch
 
-    def _meta(self, name: str, default: float) -> float:
-        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
-        return default if row is None else row[0]
+    def _last_epoch(self) -> int:
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        return int(row[0]) if row and _numbers(row) else 0
 
-    def _set_meta(self, name: str, value: float) -> None:
-        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+    def _note_epoch(self) -> None:
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (self.epoch,))
 
     # Taking in
 
@@ -199,12 +148,13 @@ class Spool:
             self._make_room()
 
     def _not_writable(self, error: sqlite3.Error) -> None:
-        if isinstance(error, sqlite3.DatabaseError) and not str(error).startswith(_NOT_DAMAGE):
+        if is_damage(error):
             # Damage that only shows where it is read: what can't be read is lost already.
             try:
                 self._database.close()
-                self._database = self._begin_anew(error)
-                self._set_meta("epoch", self.epoch)
+                self.set_aside = set_aside(self.path, error)
+                self._database = open_file(self.path, self.max_bytes)
+                self._note_epoch()
             except (OSError, sqlite3.Error) as again:
                 log.error("the spool %s can't be begun anew: %s", self.path, again)
         if self._writable:
@@ -294,7 +244,7 @@ class Spool:
             return max(0.0, boot_seconds() - when)
         row = self._database.execute("SELECT offset FROM clocks WHERE boot = ?", (boot,)).fetchone()
         offset_now = self._clock_offset or 0.0
-        offset_then = row[0] if row else offset_now
+        offset_then = row[0] if row and _numbers(row) else offset_now
         return max(boot_seconds(), (time.time() + offset_now) - (taken + offset_then))
 
     def note_clock_offset(self, offset: float) -> None:
@@ -324,7 +274,7 @@ class Spool:
         pages, free = (
             self._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count")
         )
-        return int((pages - free + _LOG_PAGES) * _PAGE_BYTES)
+        return int((pages - free + LOG_PAGES) * PAGE_BYTES)
 
     def _drop_old(self) -> None:
         try:
@@ -417,20 +367,12 @@ def _numbers(values: tuple[object, ...]) -> bool:
 
 
 def _without_samples(body: bytes) -> bytes:
-    document = json.loads(zlib.decompress(body))
+    try:
+        document = json.loads(zlib.decompress(body))
+    except (zlib.error, ValueError, TypeError):  # damaged: dropped where it is handed out
+        return body
     document["samples"] = []
     return zlib.compress(json.dumps(document, ensure_ascii=False).encode(), 6)
-
-
-def _require_intact(database: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError with what is damaged."""
-    database.text_factory = lambda text: text.decode("utf-8", "replace")
-    try:
-        problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except UnicodeDecodeError as error:  # sqlite3's message quotes a damaged name
-        raise sqlite3.DatabaseError("a name in it is damaged") from error
-    if problem != "ok":
-        raise sqlite3.DatabaseError(problem)
 
 
 def check(path: Path) -> SpoolState | None:
@@ -442,10 +384,10 @@ def check(path: Path) -> SpoolState | None:
         return None
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
     try:
-        _require_intact(database)
+        require_intact(database)
         count, oldest = database.execute("SELECT count(*), min(taken) FROM reports").fetchone()
         pages, free = (database.execute(f"PRAGMA {n}").fetchone()[0] for n in ("page_count", "freelist_count"))
     finally:
         database.close()
-    state = SpoolState((pages - free) * _PAGE_BYTES, 0, count, 0.0, 0, {}, True)
+    state = SpoolState((pages - free) * PAGE_BYTES, 0, count, 0.0, 0, {}, True)
     return replace(state, oldest_age=max(0.0, time.time() - oldest)) if oldest else state
