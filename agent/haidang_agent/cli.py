@@ -236,12 +236,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _snmp(options: argparse.Namespace) -> int:
+    from haidang_agent.snmp import not_installed
+
     try:
         from haidang_agent.snmp import command
     except ImportError as error:
-        raise HaidangError(
-            f"{error.name} is not installed", remedy="Install the probe's libraries: pip install 'haidang[probe]'"
-        ) from error
+        raise not_installed(error) from error
     run = {"device": command.device, "discover": command.discover, "profiles": command.profiles}[options.command]
     return run(options, _config(options).sources.snmp)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,7 @@ def test_the_worked_example_of_the_documentation_is_right(tmp_path: Path) -> Non
     example = re.search(r"```yaml\n(name: example.*?)```", page, re.DOTALL)
     assert example
     (tmp_path / "example.yaml").write_text(example.group(1), encoding="utf-8")
-    profiles = load_profiles(tmp_path)
+    profiles = load_profiles(str(tmp_path))
     profile = profiles.choose("1.3.6.1.4.1.99999.5", "anything")
     assert profile.name == "example"
     power = next(r for t in profile.tables for r in t.readings if r.metric == "optical_receive_power_dbm")
@@ -91,7 +93,7 @@ def test_the_worked_example_of_the_documentation_is_right(tmp_path: Path) -> Non
 
 def test_a_folder_replaces_a_shipped_profile(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: huawei\nvendor: Ours\nmatch: {sysObjectID: [1.3.6.1.4.1.2011]}\n")
-    assert load_profiles(tmp_path).choose("1.3.6.1.4.1.2011.2.23", "").vendor == "Ours"
+    assert load_profiles(str(tmp_path)).choose("1.3.6.1.4.1.2011.2.23", "").vendor == "Ours"
     assert load_profiles().choose("1.3.6.1.4.1.2011.2.23", "").vendor == "Huawei"
 
 
@@ -139,3 +141,14 @@ def test_text_of_devices() -> None:
 def test_light(milliwatts: float, dbm: float | None) -> None:
     found = milliwatts_to_dbm(milliwatts)
     assert found == (None if dbm is None else pytest.approx(dbm, abs=0.005))
+
+
+@pytest.mark.parametrize("command", [["device", "127.0.0.1"], ["once", "--config", "agent.toml"]])
+def test_without_the_probes_libraries_it_says_what_to_install(tmp_path: Path, command: list[str]) -> None:
+    device = '[[sources.snmp.devices]]\nname = "a"\naddress = "127.0.0.1"\ncredential = "b"\n'
+    (tmp_path / "agent.toml").write_text(device)
+    program = (
+        f"import sys; sys.modules['gufo.snmp'] = None; from haidang_agent.cli import main; sys.exit(main({command}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, "haidang[probe]" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -17,20 +17,20 @@ from haidang_wire.report import Report, report_json
 
 from haidang_agent.config import SnmpConfig
 from haidang_agent.snmp.credentials import Credential, load_credentials
+from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import SHIPPED, Profiles, load_profile, load_profiles
 from haidang_agent.snmp.session import DeviceError, Session, Value
 from haidang_agent.snmp.values import text
 
-_DESCRIPTION, _OBJECT_ID, _SYSTEM_NAME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.5.0"
 _MOST_ADDRESSES = 4096
 _ADDRESSES_A_SECOND = 100
 
 
 def device(options: argparse.Namespace, config: SnmpConfig) -> int:
     """Poll one device. The exit code: 0, or 1 when it does not answer or something was missing."""
-    profiles = load_profiles(Path(config.profiles_folder) if config.profiles_folder else None)
+    profiles = load_profiles(config.profiles_folder)
     if options.profile and options.profile not in profiles.all:
         raise HaidangError(f"there is no profile {options.profile!r}", remedy="See: haidang-agent profiles list")
     credential = _credential(options, config)
@@ -153,14 +153,15 @@ def discover(options: argparse.Namespace, config: SnmpConfig) -> int:
         if name not in known:
             raise HaidangError(f"there is no credential {name!r}", where=config.credentials_file)
     chosen = {name: known[name] for name in options.credential or known}
+    all_profiles = load_profiles(config.profiles_folder)
     found = asyncio.run(_ask_all([str(address) for address in network.hosts()], options.port, chosen, config))
     names: set[str] = set()
     for address, credential, system in found:
-        name = to_identifier(text(system.get(_SYSTEM_NAME)) or address)
+        name = to_identifier(text(system.get(SYS_NAME)) or address)
         name = name if name not in names else to_identifier(f"{name}-{address}")
         names.add(name)
-        fits = load_profiles().choose(text(system.get(_OBJECT_ID)), text(system.get(_DESCRIPTION)))
-        print(f"# {fits.name}: {text(system.get(_DESCRIPTION))[:100]}")
+        fits = all_profiles.choose(text(system.get(SYS_OBJECT_ID)), text(system.get(SYS_DESCR)))
+        print(f"# {fits.name}: {text(system.get(SYS_DESCR))[:100]}")
         print(f'[[sources.snmp.devices]]\nname = "{name}"\naddress = "{address}"')
         print(f"port = {options.port}\n" if options.port != 161 else "", end="")
         print(f'credential = "{credential}"\n')
@@ -180,7 +181,7 @@ async def _ask_all(
                 try:
                     session = Session(address, port, credential, timeout_seconds=config.answer_seconds, retries=1)
                     await session.open()
-                    system = await session.get([_OBJECT_ID, _DESCRIPTION, _SYSTEM_NAME])
+                    system = await session.get([SYS_OBJECT_ID, SYS_DESCR, SYS_NAME])
                 except DeviceError:
                     continue
                 if system:
@@ -200,7 +201,7 @@ def profiles(options: argparse.Namespace, config: SnmpConfig) -> int:
         Profiles([*shipped, *(load_profile(file) for file in files)])
         print(f"{path}: {len(files)} profiles, no faults")
         return 0
-    known = load_profiles(Path(config.profiles_folder) if config.profiles_folder else None)
+    known = load_profiles(config.profiles_folder)
     if options.action == "list":
         for name, profile in sorted(known.all.items()):
             print(f"{name:<22} {profile.vendor:<26} {' '.join(profile.object_ids) or profile.description}")

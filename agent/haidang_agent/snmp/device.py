@@ -7,6 +7,7 @@ import re
 from haidang_agent.snmp.session import Session, Value, Walk
 from haidang_agent.snmp.values import number, text
 
+SYS_DESCR, SYS_OBJECT_ID, SYS_NAME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.5.0"
 IF_NAME, IF_DESCR = "1.3.6.1.2.1.31.1.1.1.1", "1.3.6.1.2.1.2.2.1.2"
 IF_INDEX, IF_OPER_STATUS = "1.3.6.1.2.1.2.2.1.1", "1.3.6.1.2.1.2.2.1.8"
 _ENTITY = "1.3.6.1.2.1.47.1.1.1.1"

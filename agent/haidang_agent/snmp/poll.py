@@ -10,15 +10,15 @@ from haidang_wire.metrics import CATALOGUE
 from haidang_wire.report import Fact
 
 from haidang_agent.snmp import entity_sensors, neighbours
-from haidang_agent.snmp.device import Device
+from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device
 from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
 from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
 
-_DESCR, _OBJECT_ID, _UPTIME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.3.0"
-_NAME, _LOCATION = "1.3.6.1.2.1.1.5.0", "1.3.6.1.2.1.1.6.0"
+_UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
+_SYSTEM = [SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, _UPTIME, _LOCATION, _ENGINE_TIME, _TABLE_CHANGED]
 _TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
 
 
@@ -31,20 +31,19 @@ async def poll(name: str, session: Session, profiles: Profiles, profile: str = "
     started = time.monotonic()
     try:
         await session.open()
-        system = await session.get([_DESCR, _OBJECT_ID, _UPTIME, _NAME, _LOCATION, _ENGINE_TIME])
+        system = await session.get(_SYSTEM)
         if not system:
             raise DeviceError("answers, but shows nothing to this credential")
     except DeviceError as error:
         found.notes.append(str(error))
         found.add("device_up", 0)
         return found
-    object_id, description = text(system.get(_OBJECT_ID)).strip("."), text(system.get(_DESCR))
+    object_id, description = text(system.get(SYS_OBJECT_ID)).strip("."), text(system.get(SYS_DESCR))
     chosen = profiles.all[profile] if profile else profiles.choose(object_id, description)
     found.profile = chosen.name
     device = Device(session)
     found.add("device_up", 1)
     found.add("device_uptime_seconds", _uptime(system))
-    changed = (await session.get([_TABLE_CHANGED])).get(_TABLE_CHANGED) if system else None
     await _identify(found, device, chosen, system, description)
     await device.ports()
     for sensors in chosen.entity_sensors:
@@ -52,9 +51,9 @@ async def poll(name: str, session: Session, profiles: Profiles, profile: str = "
     for table in chosen.tables:
         await _table(found, device, table)
     found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
-    await _drop_if_changed(found, session, system, changed)
+    await _drop_if_changed(found, session, system)
     found.notes += device.notes
-    found.add("device_poll_complete", int(not device.notes))
+    found.add("device_poll_complete", int(not found.notes))
     found.add("device_poll_seconds", round(time.monotonic() - started, 3))
     return found
 
@@ -68,7 +67,7 @@ def _uptime(system: dict[str, Value]) -> float | None:
     return engine if engine is not None and engine > 2**32 / 100 and engine > ticks / 100 else ticks / 100
 
 
-async def _drop_if_changed(found: Poll, session: Session, system: dict[str, Value], changed: Value) -> None:
+async def _drop_if_changed(found: Poll, session: Session, system: dict[str, Value]) -> None:
     # Ports renumbered or counters begun anew half-way: what was read may be of two devices.
     try:
         after = await session.get([_UPTIME, _TABLE_CHANGED])
@@ -77,7 +76,7 @@ async def _drop_if_changed(found: Poll, session: Session, system: dict[str, Valu
         return
     before, now = number(system.get(_UPTIME)), number(after.get(_UPTIME))
     restarted = before is not None and now is not None and now < before and before < 2**32 - 360_000
-    if not restarted and (changed is None or after.get(_TABLE_CHANGED) == changed):
+    if not restarted and after.get(_TABLE_CHANGED) == system.get(_TABLE_CHANGED):
         return
     found.notes.append("restarted or renumbered its interfaces during the poll: no counters this time")
     for at in [at for at in found.samples if CATALOGUE[at[0]].type == COUNTER]:
@@ -96,11 +95,11 @@ async def _identify(found: Poll, device: Device, profile: Profile, system: dict[
                 parts[name] = next((text(value) for value in values.values() if text(value)), "")
             if parts[name]:
                 break
-    system_name = text(system.get(_NAME))
+    system_name = text(system.get(SYS_NAME))
     found.add("device_info", 1, vendor=profile.vendor, name=system_name, **parts)
     body = {
         **parts, "vendor": profile.vendor, "name": system_name, "description": description,
-        "location": text(system.get(_LOCATION)), "object_id": text(system.get(_OBJECT_ID)), "profile": profile.name,
+        "location": text(system.get(_LOCATION)), "object_id": text(system.get(SYS_OBJECT_ID)), "profile": profile.name,
     }  # fmt: skip
     found.facts.append(Fact("device", found.device, body))
 

@@ -90,7 +90,7 @@ class EntitySensors:
 
 @dataclass(frozen=True)
 class Profile:
-    """One kind of device. `vendor` may be a {prefix: name} choice only through profiles of their own."""
+    """One kind of device: how it is recognised, what it extends, what it is asked."""
 
     name: str
     vendor: str = ""
@@ -386,14 +386,14 @@ class Profiles:
 
 
 @lru_cache(maxsize=4)
-def load_profiles(folder: Path | None = None) -> Profiles:
+def load_profiles(folder: str = "") -> Profiles:
     """The shipped profiles and those of a folder, which replace shipped ones of the same name.
 
     Raises ConfigError with file and line.
     """
     files = sorted(SHIPPED.glob("*.yaml"))
-    if folder is not None:
-        if not folder.is_dir():
-            raise ConfigError("is no folder of profiles", where=str(folder))
-        files += sorted(folder.glob("*.yaml"))
+    if folder:
+        if not Path(folder).is_dir():
+            raise ConfigError("is no folder of profiles", where=folder)
+        files += sorted(Path(folder).glob("*.yaml"))
     return Profiles(load_profile(file) for file in files)

@@ -22,7 +22,11 @@ def build(config: AgentConfig, device: str) -> list[Source]:
         sources.append(Reachability(config.sources.reachability))
     if config.sources.snmp.enabled and config.sources.snmp.devices:
         # Only a probe has the libraries for it, and pays for them.
-        from haidang_agent.sources.snmp import Snmp
+        from haidang_agent.snmp import not_installed
 
+        try:
+            from haidang_agent.sources.snmp import Snmp
+        except ImportError as error:
+            raise not_installed(error) from error
         sources.append(Snmp(config.sources.snmp))
     return sources

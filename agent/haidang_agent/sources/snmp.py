@@ -20,14 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Snmp:
-    """Polls all devices in each run; one that hangs or is slow delays none of the others."""
+    """Polls all devices side by side in each run, which ends with the slowest of them: one that
+    hangs delays the others' reports, never their measurement, and at most by the time limit."""
 
     name = "snmp"
 
     def __init__(self, config: SnmpConfig) -> None:
         """Raises ConfigError for credentials or profiles that can't be used."""
         self.config = config
-        self._profiles = load_profiles(Path(config.profiles_folder) if config.profiles_folder else None)
+        self._profiles = load_profiles(config.profiles_folder)
         self._credentials = load_credentials(Path(config.credentials_file))
         for device in config.devices:
             if device.credential not in self._credentials:
