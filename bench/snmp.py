@@ -1,5 +1,6 @@
-"""The same devices polled by us and by snmp_exporter for an equal set of objects: processor time a
-varbind, rendering to metrics included, and memory of a probe with many devices.
+"""The same devices polled by us and by snmp_exporter: processor time a sample, rendering to metrics
+included, and memory of a probe with many devices. Both report the same columns of the interfaces;
+ours also reads identity, entities and neighbours, as each of its polls does, and is charged for it.
 
     python bench/snmp.py [DEVICES] [POLLS]     (default: 20 10)
 
@@ -92,7 +93,6 @@ async def ours(port: int, devices: int, polls: int) -> int:
 
 def main(devices: int, polls: int) -> None:
     exporter = need("prometheus-snmp-exporter")
-    name = f"haidang-bench-{os.getpid()}"
     with folder() as place, contextlib.ExitStack() as cleanup:
         port = free_port()
         for number in range(INTERFACES // 2):
@@ -105,7 +105,7 @@ def main(devices: int, polls: int) -> None:
         exporter_port = free_port()
         snmpd = cleanup.enter_context(
             running(need("snmpd"), "-f", "-LE", "0", "-C", "-c", str(config), "-p", str(place / "pid"),
-                    env={**os.environ, "SNMP_PERSISTENT_DIR": str(place / name), "MIBS": ""})
+                    env={**os.environ, "SNMP_PERSISTENT_DIR": str(place / "state"), "MIBS": ""})
         )  # fmt: skip
         peer = cleanup.enter_context(
             running(exporter, f"--config.file={place / 'snmp.yml'}", f"--web.listen-address=127.0.0.1:{exporter_port}",
