@@ -11,7 +11,7 @@ import time
 
 from common import show
 from haidang_collector.exposition import expose
-from haidang_collector.ingest import prepare
+from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.latest import Latest
 from haidang_collector.settings import Limits
 from haidang_collector.telemetry import Telemetry
@@ -38,7 +38,7 @@ def main(agents: int) -> None:
             "interval": 3600,
             "samples": samples,
         }
-        latest.put(agent, prepare(json.dumps(report).encode(), 0, agent, "ttdl", now, Limits()))
+        latest.put(agent, prepare(json.dumps(report).encode(), 0, Speaker(agent, "ttdl"), now, Limits()))
     telemetry = Telemetry()
     started = time.process_time()
     size = sum(len(block) for block in expose(latest, None, telemetry, openmetrics=False))

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     device.add_argument("--privacy", default="", help="des, aes128, aes192 or aes256")
     device.add_argument("--profile", default="", help="profile to use instead of the one that fits")
     device.add_argument("--json", action="store_true", help="print the Report as JSON and nothing else")
-    discover = command("discover", "Find SNMP devices in a network and propose entries for the configuration.")
+    discover = command("discover", "Find SNMP devices in a network and propose entries for the registry.")
     discover.add_argument("network", help="as 10.20.0.0/22")
     discover.add_argument("--port", type=int, default=161)
     discover.add_argument("--credential", metavar="NAME", action="append", help="only this one of the credentials file")
@@ -146,18 +146,20 @@ def _once(options: argparse.Namespace) -> int:
     from haidang_wire.report import Report, report_json
 
     from haidang_agent import sources
-    from haidang_agent.schedule import Runner
+    from haidang_agent.assignment import Assignments
+    from haidang_agent.schedule import make
     from haidang_agent.sources.itself import Itself
 
     config = _config(options)
     _log_to_stderr("warning")
-    name = _agent_name(config)
+    name, _ = _agent_and_site(config)
     itself = Itself()
-    built = {source.name: source for source in [*sources.build(config, name), itself]}
+    assignments = Assignments(Path(config.state_dir))
+    built = {source.name: source for source in [*sources.build(config, name, assignments), itself]}
     if options.source is not None and options.source not in built:
         raise HaidangError(f"no source {options.source!r} is enabled", remedy=f"There are: {', '.join(sorted(built))}")
     runners = [
-        Runner(source, getattr(config.sources, source.name), 0.0, lambda *_: None)
+        make(source, getattr(config.sources, source.name), name, lambda *_: None)
         for source in built.values()
         if options.source in (None, source.name)
     ]
@@ -181,13 +183,14 @@ def _once(options: argparse.Namespace) -> int:
     return 0 if all(found_one is not None for found_one in found) else 1
 
 
-def _agent_name(config: AgentConfig) -> str:
+def _agent_and_site(config: AgentConfig) -> tuple[str, str]:
     from haidang_agent import identity as identities
 
     try:
-        return identities.load(Path(config.state_dir)).agent
+        identity = identities.load(Path(config.state_dir))
     except HaidangError:
-        return to_identifier(socket.gethostname())
+        return to_identifier(socket.gethostname()), "SITE"
+    return identity.agent, identity.site
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -242,8 +245,11 @@ def _snmp(options: argparse.Namespace) -> int:
         from haidang_agent.snmp import command
     except ImportError as error:
         raise not_installed(error) from error
+    config = _config(options)
+    if options.command == "discover":
+        options.agent = _agent_and_site(config)
     run = {"device": command.device, "discover": command.discover, "profiles": command.profiles}[options.command]
-    return run(options, _config(options).sources.snmp)
+    return run(options, config.sources.snmp)
 
 
 def _date(when: float) -> str:

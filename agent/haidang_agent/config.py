@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from haidang_wire.errors import ConfigError
-from haidang_wire.labels import is_identifier
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,29 +60,31 @@ class ReachabilityConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
-class SnmpDevice:
-    """One `[[sources.snmp.devices]]`."""
+class TrapsConfig:
+    """Traps and informs of the devices."""
 
-    name: str = key("", "Name of the device in metrics and in the registry.")
-    address: str = key("", "IPv4 or IPv6 address.")
-    port: int = key(161, "UDP port.", minimum=1)
-    credential: str = key("", "Which credential of the credentials file opens it.")
-    profile: str = key("", "Profile to use instead of the one that fits.")
+    enabled: bool = key(True, "Whether they are listened for.")
+    address: str = key("0.0.0.0", "Address to listen on; `::` for IPv6 and IPv4.")  # noqa: S104 (what devices reach)
+    port: int = key(162, "UDP port.", minimum=1)
+    a_second: float = key(
+        100.0, "Traps a second that are read, of all devices; what is above it is counted.", minimum=1
+    )
 
 
 @dataclass(frozen=True)
 class SnmpConfig(SourceConfig):
-    """The source that polls devices. It needs `haidang[probe]`."""
+    """The source that polls the devices the registry assigns to this agent. It needs `haidang[probe]`."""
 
+    enabled: bool = key(False, "Whether this agent is a probe.")
     interval_seconds: float = key(60.0, "Time between two polls.", minimum=5)
-    timeout_seconds: float = key(55.0, "All devices together may take so long.", minimum=1)
+    timeout_seconds: float = key(50.0, "One poll of one device may take so long.", minimum=1)
     answer_seconds: float = key(2.0, "How long one answer may take.", minimum=0.1)
     retries: int = key(2, "How often a question is asked again.", minimum=0)
     packets_a_second: float = key(0.0, "Most requests a second to one device; 0 for no limit.", minimum=0)
     at_once: int = key(50, "Most devices polled at the same time.", minimum=1)
     credentials_file: str = key("/etc/haidang/snmp.toml", "File of `[NAME]` credentials, mode 0600.")
     profiles_folder: str = key("", "Folder of profiles that replace or add to the shipped ones.")
-    devices: tuple[SnmpDevice, ...] = key((), "The devices, each with `name`, `address` and `credential`.")
+    traps: TrapsConfig = table(TrapsConfig)
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,6 @@ def load_config(path: Path | None) -> AgentConfig:
                 remedy="Each target needs an address and a name of its own (`gateway` is taken)",
             )
         names.add(target.name)
-    names = set()
-    for device in config.sources.snmp.devices:
-        if not is_identifier(device.name) or not device.address or not device.credential or device.name in names:
-            raise ConfigError(
-                f"sources.snmp.devices: name {device.name!r} with address {device.address!r}",
-                where=str(path),
-                remedy="Each device needs an address, a credential and a name of its own, of a-z 0-9 . _ -",
-            )
-        names.add(device.name)
     return config
 
 

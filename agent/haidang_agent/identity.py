@@ -15,6 +15,7 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.csr import new_key_and_request
+from haidang_agent.files import write_private
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 
@@ -116,14 +117,14 @@ def enrol(
     ca = _fetch_ca(collector, normal_fingerprint(pinned), timeout)
     # Beside the enrolment in force, which stays as it is until the new one is there.
     ca_file = state_dir / "ca.pem.candidate"
-    _write(ca_file, ca)
+    write_private(ca_file, ca)
     try:
         key, request = new_key_and_request(name)
         body = json.dumps({"token": secret, "name": name, "request": request, "version": __version__}).encode()
         answer = _ask(collector, ca_file, _previous(state_dir, ca), body, timeout)
         if answer.status != 200:
             raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
-        _write(state_dir / "ca.pem", ca)
+        write_private(state_dir / "ca.pem", ca)
     finally:
         ca_file.unlink(missing_ok=True)
     return _keep(state_dir, collector, key, answer)
@@ -213,28 +214,10 @@ def _keep(state_dir: Path, collector: str, key: str, answer: Answer) -> Identity
     except (KeyError, TypeError, ValueError) as error:
         raise HaidangError(f"the collector's answer lacks {error}", where=collector) from error
     # One file, one rename: key and certificate can't be of two enrolments after a crash.
-    _write(identity.key_file, key + certificate)
+    write_private(identity.key_file, key + certificate)
     described = {name: value for name, value in asdict(identity).items() if name != "state_dir"}
-    _write(state_dir / "enrolment.json", json.dumps(described, ensure_ascii=False, indent=1) + "\n")
+    write_private(state_dir / "enrolment.json", json.dumps(described, ensure_ascii=False, indent=1) + "\n")
     return identity
-
-
-def _write(path: Path, text: str) -> None:
-    """Durable and atomic, mode 0600, owned by the folder's owner."""
-    new = path.with_name(path.name + ".new")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            # Enrolled by root, run by the agent's own user: the folder's owner owns it all.
-            owner = path.parent.stat()
-            os.chown(new, owner.st_uid, owner.st_gid)
-        new.replace(path)
-    except OSError as error:
-        raise HaidangError(f"can't be written: {error.strerror}", where=str(path)) from error
 
 
 def seconds_left(identity: Identity, clock_offset: float) -> float:

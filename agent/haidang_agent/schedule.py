@@ -12,14 +12,15 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from haidang_agent.config import SourceConfig
-from haidang_agent.source import Findings, Source
+from haidang_agent.source import Deliver, Findings, Source, StandingSource
+
+if TYPE_CHECKING:
+    from haidang_agent.standing import Standing
 
 log = logging.getLogger(__name__)
-
-Deliver = Callable[[str, float, float, Findings], None]
 
 
 class Runner(threading.Thread):
@@ -91,6 +92,15 @@ class Runner(threading.Thread):
             for target, found in findings.targets.items():
                 self._deliver(f"{self.source.name}:{target}", taken, interval, found)
         return findings
+
+
+def make(source: Source | StandingSource, config: SourceConfig, agent: str, deliver: Deliver) -> Runner | Standing:
+    """The thread that runs a source of this agent."""
+    if isinstance(source, StandingSource):
+        from haidang_agent.standing import Standing  # brings asyncio, which a host agent does without
+
+        return Standing(source, config, deliver)
+    return Runner(source, config, phase_of(agent, config.interval_seconds), deliver)
 
 
 def phase_of(agent: str, interval: float) -> float:

@@ -18,8 +18,9 @@ from haidang_wire.report import Event
 
 from haidang_agent import identity as identities
 from haidang_agent import sources, status
+from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
-from haidang_agent.schedule import Runner, phase_of
+from haidang_agent.schedule import make
 from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.spool import Spool
@@ -46,18 +47,18 @@ class Service:
         identity = identities.load(state_dir)
         spool_config = config.spool
         self._spool = Spool(state_dir / SPOOL_FILE, spool_config.max_bytes, spool_config.max_age_days * 86400)
-        self._uplink = Uplink(identity, self._spool, config.uplink)
+        assignments = Assignments(state_dir)
+        self._uplink = Uplink(identity, self._spool, assignments, config.uplink)
         self._agent = identity.agent
         itself = Itself(self._spool, self._uplink)
         self._runners = [
-            Runner(source, getattr(config.sources, source.name), self._phase(source.name), self._deliver)
-            for source in [*sources.build(config, identity.agent), itself]
+            make(source, getattr(config.sources, source.name), self._agent, self._deliver)
+            for source in [*sources.build(config, identity.agent, assignments), itself]
         ]
+        if not config.sources.snmp.enabled:
+            assignments.listeners.append(lambda: _not_a_probe(assignments))
         itself.runners = self._runners
         self._stop = threading.Event()
-
-    def _phase(self, source: str) -> float:
-        return phase_of(self._agent, getattr(self._config.sources, source).interval_seconds)
 
     def _deliver(self, source: str, taken: float, interval: float, findings: Findings) -> None:
         self._spool.put(self._agent, source, taken, interval, findings)
@@ -120,6 +121,15 @@ class Service:
             {runner.source.name: runner.up for runner in self._runners},
         )  # fmt: skip
         status.write(self._state_dir, now)
+
+
+def _not_a_probe(assignments: Assignments) -> None:
+    if assignments.current.devices:
+        log.warning(
+            "%d devices are assigned to this agent, which is no probe: set sources.snmp.enabled (and install"
+            " haidang[probe]), or give them to another agent in the registry",
+            len(assignments.current.devices),
+        )
 
 
 def _notify(state: str) -> None:

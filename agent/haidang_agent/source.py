@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from haidang_wire.report import Event, Fact, Sample
 
@@ -23,6 +24,10 @@ class Findings:
         self.samples.append(Sample(f"haidang_{metric}", labels, value))
 
 
+Deliver = Callable[[str, float, float, Findings], None]
+"""Takes a report of a source: its name, when it was begun (Unix seconds), interval (seconds), findings."""
+
+
 class Source(Protocol):
     """What the schedule runs."""
 
@@ -30,4 +35,19 @@ class Source(Protocol):
 
     def collect(self) -> Findings:
         """Measure once. Called from one thread, never twice at a time."""
+        ...
+
+
+@runtime_checkable
+class StandingSource(Source, Protocol):
+    """A source that keeps its own time, for what must answer at once or watches many things.
+
+    `failures` and `duration` (seconds of what took longest lately) are what it says of itself.
+    """
+
+    failures: dict[str, int]
+    duration: float
+
+    async def run(self, deliver: Deliver) -> None:
+        """Measure and deliver until cancelled."""
         ...

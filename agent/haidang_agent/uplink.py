@@ -14,6 +14,7 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.report import CONTENT_TYPE
 
 from haidang_agent import identity as identities
+from haidang_agent.assignment import Assignments
 from haidang_agent.config import UplinkConfig
 from haidang_agent.identity import Identity
 from haidang_agent.spool import Pending, Spool
@@ -42,12 +43,13 @@ class UplinkState:
 class Uplink(threading.Thread):
     """Delivers until stopped. `identity` and `state` may be read from other threads."""
 
-    def __init__(self, identity: Identity, spool: Spool, config: UplinkConfig) -> None:
+    def __init__(self, identity: Identity, spool: Spool, assignments: Assignments, config: UplinkConfig) -> None:
         super().__init__(name="uplink", daemon=True)
         self.identity = identity
         self.state = UplinkState()
         self.alive_at = time.monotonic()
         self._spool = spool
+        self._assignments = assignments
         self._config = config
         self._transport = self._new_transport()
         self._work = threading.Event()
@@ -138,7 +140,15 @@ class Uplink(threading.Thread):
         if keys & set(refused):
             self._spool.forget(keys & set(refused), refused=True)
         self._succeeded(received - time.time())
+        self._follow(receipt.get("assignment", ""))
         return 0.0
+
+    def _follow(self, version: object) -> None:
+        # Tried again with the next receipt: deliveries don't wait for it.
+        try:
+            self._assignments.follow(version if isinstance(version, str) else "", self._transport)
+        except HaidangError as error:
+            log.warning("%s", error)
 
     def _refused(self, pending: list[Pending], answer: Answer) -> float:
         # The request as a whole is not acceptable. Halves find the report that makes it so;

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from haidang_wire import __version__
+from haidang_wire.assignment import assignment_json
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import to_identifier
 from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
@@ -65,11 +66,23 @@ class Certificate(BaseModel):
     ends: float
 
 
-class Assignment(BaseModel):
-    """What an agent is: its name and its site."""
+class Device(BaseModel):
+    """A device to poll. The credential is named here and known to the agent's machine only."""
+
+    id: str
+    address: str
+    port: int
+    credential: str
+    profile: str
+    trap_addresses: list[str]
+
+
+class AssignmentDocument(BaseModel):
+    """What an agent is, and what it is to watch."""
 
     agent: str
     site: str
+    devices: list[Device]
 
 
 class ProblemDocument(BaseModel):
@@ -155,8 +168,7 @@ def create_app(collector: Collector) -> ASGIApp:
         body = await _read(request, collector.settings.limits.body_bytes)
         received = time.time()
         data = ingest.decompress(body, request.headers.get("content-encoding", ""), collector.settings.limits)
-        site = collector.site_of(agent)
-        batch = ingest.read_delivery(data, agent, site, received, collector.settings.limits)
+        batch = ingest.read_delivery(data, collector.speaker(agent), received, collector.settings.limits)
         receipt = await collector.take(batch)
         if receipt.accepted + receipt.duplicates == 0:
             extensions = msgspec.to_builtins(receipt)
@@ -208,15 +220,19 @@ def create_app(collector: Collector) -> ASGIApp:
         telemetry.renewals.labels("accepted").inc()
         return _certificate(agent, site, issued)
 
-    @app.get("/v1/assignment", response_model=Assignment, responses=_problems(401, 403, 503))
-    async def assignment(request: Request) -> Assignment:
-        """Who the agent is here."""
+    @app.get("/v1/assignment", response_model=AssignmentDocument, responses=_problems(401, 403, 503))
+    async def assignment(request: Request) -> Response:
+        """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
         agent = collector.peers.require_agent(request.scope)
         try:
             site = await collector.ledger.run(identities.require_agent, agent)
         except identities.IdentityError as error:
             raise Problem(403, "identity", str(error)) from error
-        return Assignment(agent=agent, site=site)
+        wanted = collector.assignments.of(agent)
+        headers = {"ETag": f'"{wanted.version}"', "Cache-Control": "no-cache"}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return JSONResponse({"agent": agent, "site": site, **assignment_json(wanted)}, headers=headers)
 
     @app.get("/v1/ca.pem", response_class=PlainTextResponse)
     async def ca() -> PlainTextResponse:

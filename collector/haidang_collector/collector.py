@@ -12,9 +12,10 @@ from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
 
+from haidang_collector.assignments import Assignments
 from haidang_collector.ca import Authority, Issued
 from haidang_collector.delivery import Deliveries
-from haidang_collector.ingest import Batch, restore
+from haidang_collector.ingest import Batch, Speaker, restore
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -47,6 +48,7 @@ class Collector:
         self.telemetry = Telemetry()
         self.latest = Latest()
         self.registry: Registry | None = None
+        self.assignments = Assignments()
         self._registry_loaded = 0.0
         self._deliveries = Deliveries(
             self.ledger,
@@ -66,7 +68,8 @@ class Collector:
             if state is None:
                 continue
             state.last_taken = max(state.last_taken, row.taken)
-            prepared = restore(row.report, row.taken, row.agent, state.site, self.settings.limits)
+            site = self.speaker(row.agent).site_of(row.source)
+            prepared = restore(row.report, row.taken, row.agent, site, self.settings.limits) if site else None
             if prepared and prepared.expires > now:
                 self.latest.put(row.agent, prepared)
         self.telemetry.info.labels(__version__, "sqlite").set(1)
@@ -87,9 +90,9 @@ class Collector:
 
     # Deliveries
 
-    def site_of(self, agent: str) -> str:
-        """The site of an agent. Raises Problem 403 for one that is not (or no longer) known."""
-        return self._state_of(agent).site
+    def speaker(self, agent: str) -> Speaker:
+        """What an agent may speak for. Raises Problem 403 for one that is not (or no longer) known."""
+        return Speaker(agent, self._state_of(agent).site, self.assignments.devices(agent))
 
     def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
@@ -113,6 +116,7 @@ class Collector:
             duplicates=outcome.duplicates,
             samples_refused=sum(sum(p.refused_samples.values()) for p in batch.prepared),
             refused=batch.refused,
+            assignment=self.assignments.version(batch.agent),
         )
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
@@ -177,6 +181,7 @@ class Collector:
         loaded, known = await self.ledger.run(_registry_and_agents)
         if loaded != self._registry_loaded:
             self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
+            self.assignments = Assignments(self.registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         for agent in known:
             if agent.revoked is None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from haidang_wire.report import Fact
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ingest import Batch, Prepared
@@ -173,7 +174,7 @@ class _Writer:
                 rows.late.append(
                     {
                         "agent": batch.agent,
-                        "site": batch.site,
+                        "site": prepared.site,
                         "taken": prepared.taken,
                         "report": zlib.compress(prepared.raw, 1),
                     }
@@ -227,7 +228,7 @@ class _Rows:
             self.events.append(
                 {
                     "agent": batch.agent,
-                    "site": batch.site,
+                    "site": prepared.site,
                     "kind": event.kind,
                     "at": event.at + shift,
                     "received": batch.received,
@@ -235,7 +236,7 @@ class _Rows:
                 }
             )
         for fact in prepared.report.facts:
-            _keep_fact(connection, batch, prepared.taken, fact.kind, fact.key, fact.body)
+            _keep_fact(connection, prepared, fact)
 
     def write(self, connection: sa.Connection) -> None:
         """Everything into its table."""
@@ -251,14 +252,13 @@ class _Rows:
             connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
 
 
-def _keep_fact(
-    connection: sa.Connection, batch: Batch, taken: float, kind: str, key: str, body: dict[str, Any]
-) -> None:
+def _keep_fact(connection: sa.Connection, prepared: Prepared, fact: Fact) -> None:
     """The newest body is the current one; a body that differs goes to the history with its life."""
-    text = json.dumps(body, ensure_ascii=False, sort_keys=True)
-    which = (facts.c.agent == batch.agent, facts.c.kind == kind, facts.c.key == key)
+    agent, taken = prepared.report.agent, prepared.taken
+    text = json.dumps(fact.body, ensure_ascii=False, sort_keys=True)
+    which = (facts.c.agent == agent, facts.c.kind == fact.kind, facts.c.key == fact.key)
     present = connection.execute(sa.select(facts.c.body, facts.c.since, facts.c.seen).where(*which)).first()
-    identity = {"agent": batch.agent, "site": batch.site, "kind": kind, "key": key}
+    identity = {"agent": agent, "site": prepared.site, "kind": fact.kind, "key": fact.key}
     if present is None:
         connection.execute(sa.insert(facts).values(**identity, body=text, since=taken, seen=taken))
     elif taken < present.seen:

@@ -69,3 +69,31 @@ def _site_families(registry: Registry | None) -> Iterator[tuple[str, bytes]]:
         officials.append(f'haidang_site_officials{{site="{site.id}"}} {site.officials}\n')
     yield "haidang_site_info", "".join(info).encode()
     yield "haidang_site_officials", "".join(officials).encode()
+    devices = "".join(
+        f'haidang_device_registry_info{{site="{d.site}",device="{d.id}",role="{d.role}",agent="{d.agent}"}} 1\n'
+        for d in registry.devices
+    )
+    if devices:
+        yield "haidang_device_registry_info", devices.encode()
+    yield from _circuit_families(registry)
+
+
+def _circuit_families(registry: Registry) -> Iterator[tuple[str, bytes]]:
+    info, ends, bandwidth = [], [], []
+    for circuit in registry.circuits:
+        info.append(
+            f'haidang_circuit_info{{circuit="{circuit.id}",carrier="{circuit.carrier}",medium="{circuit.medium}",'
+            f'carrier_circuit="{escape(circuit.carrier_circuit_id)}"}} 1\n'
+        )
+        ends += [
+            f'haidang_circuit_end_info{{circuit="{circuit.id}",site="{end.site}",device="{end.device}",'
+            f'interface="{escape(end.interface)}",carrier="{circuit.carrier}"}} 1\n'
+            for end in circuit.ends
+            if end.interface
+        ]
+        if circuit.bandwidth_bits_per_second:
+            value = circuit.bandwidth_bits_per_second
+            bandwidth.append(f'haidang_circuit_bandwidth_bits_per_second{{circuit="{circuit.id}"}} {value!r}\n')
+    for lines in (info, ends, bandwidth):
+        if lines:
+            yield lines[0].partition("{")[0], "".join(lines).encode()

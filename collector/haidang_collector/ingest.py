@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,13 +51,28 @@ _delivery_decoder = msgspec.json.Decoder(Delivery)
 _report_decoder = msgspec.json.Decoder(Report)
 
 
+@dataclass(frozen=True)
+class Speaker:
+    """An agent, its site, and the devices it may speak for with the site of each."""
+
+    agent: str
+    site: str
+    devices: Mapping[str, str] = field(default_factory=dict)
+
+    def site_of(self, source: str) -> str | None:
+        """Whose site a report is of: the device's for one about a device; None for a device not its own."""
+        kind, _, target = source.partition(":")
+        return self.devices.get(target) if kind == "snmp" and target else self.site
+
+
 @dataclass
 class Prepared:
-    """A report that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
+    """A report of a site that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
     rendered lines by family; `kept_samples` the places of those that were not refused; `raw`
     its JSON."""
 
     report: Report
+    site: str
     raw: bytes
     taken: float
     expires: float
@@ -65,9 +80,9 @@ class Prepared:
     kept_samples: list[int]
     refused_samples: Counter[str]
 
-    def kept(self, site: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""
-        own = {"site": site, "agent": self.report.agent}
+        own = {"site": self.site, "agent": self.report.agent}
         for index in self.kept_samples:
             sample = self.report.samples[index]
             yield sample.metric, {**sample.labels, **own}, sample.value
@@ -78,7 +93,6 @@ class Batch:
     """What a delivery holds: offset is collector's clock minus agent's, in seconds."""
 
     agent: str
-    site: str
     received: float
     offset: float
     prepared: list[Prepared] = field(default_factory=list)
@@ -116,7 +130,7 @@ def decompress(body: bytes, encoding: str, limits: Limits) -> bytes:
     return data
 
 
-def read_delivery(data: bytes, agent: str, site: str, received: float, limits: Limits) -> Batch:
+def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits) -> Batch:
     """Decode and check a delivery of this agent. Raises Problem when it is none as a whole."""
     try:
         delivery = _delivery_decoder.decode(data)
@@ -129,11 +143,11 @@ def read_delivery(data: bytes, agent: str, site: str, received: float, limits: L
     if len(delivery.reports) > limits.reports_a_request:
         detail = f"more than {limits.reports_a_request} reports in a request"
         raise Problem(413, "too_many_reports", detail, field="$.reports")
-    batch = Batch(agent, site, received, received - delivery.sent)
+    batch = Batch(speaker.agent, received, received - delivery.sent)
     for index, envelope in enumerate(delivery.reports):
         raw = bytes(envelope.report)
         try:
-            batch.prepared.append(prepare(raw, envelope.age, agent, site, received, limits))
+            batch.prepared.append(prepare(raw, envelope.age, speaker, received, limits))
         except _Refused as refusal:
             epoch, sequence = _key(raw)
             batch.refused.append(Refusal(epoch, sequence, f"$.reports[{index}]: {refusal.detail}"))
@@ -141,17 +155,27 @@ def read_delivery(data: bytes, agent: str, site: str, received: float, limits: L
     return batch
 
 
-def prepare(raw: bytes, age: float, agent: str, site: str, received: float, limits: Limits) -> Prepared:
+def prepare(raw: bytes, age: float, speaker: Speaker, received: float, limits: Limits) -> Prepared:
     """Decode, check and render one report."""
+    report = _decode(raw)
+    _check(report, age, speaker.agent, limits)
+    site = speaker.site_of(report.source)
+    if site is None:
+        raise _Refused("foreign_device", f"source: {report.source!r} is about a device not assigned to this agent")
+    return _prepared(report, raw, site, received - max(0.0, age), limits)
+
+
+def _decode(raw: bytes) -> Report:
     try:
-        report = _report_decoder.decode(raw)
+        return _report_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Refused("malformed", str(error)) from error
-    _check(report, age, agent, limits)
-    taken = received - max(0.0, age)
+
+
+def _prepared(report: Report, raw: bytes, site: str, taken: float, limits: Limits) -> Prepared:
     refused: Counter[str] = Counter()
-    blocks, kept = _render(report, agent, site, limits, refused)
-    return Prepared(report, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
+    blocks, kept = _render(report, site, limits, refused)
+    return Prepared(report, site, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
 
 
 def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
@@ -178,13 +202,12 @@ def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
             raise _Refused("out_of_range", "events: kind must be 1 to 100 characters, at a finite number")
 
 
-def _render(
-    report: Report, agent: str, site: str, limits: Limits, refused: Counter[str]
-) -> tuple[dict[str, bytes], list[int]]:
+def _render(report: Report, site: str, limits: Limits, refused: Counter[str]) -> tuple[dict[str, bytes], list[int]]:
     # The hot loop of the collector: a sample takes about a microsecond and a half.
     families: dict[str, list[str]] = {}
     seen: set[str] = set()
     kept: list[int] = []
+    agent = report.agent
     kind, _, target = report.source.partition(":")
     speaks_for = target or agent
     prefix = f'{{site="{site}",agent="{agent}"'
@@ -261,8 +284,10 @@ def _key(raw: bytes) -> tuple[int, int]:
 
 
 def restore(raw: bytes, taken: float, agent: str, site: str, limits: Limits) -> Prepared | None:
-    """A stored report again, taken when it was; None when this version no longer accepts it."""
+    """A stored report again, of the site it was stored for; None when this version no longer accepts it."""
     try:
-        return prepare(raw, 0.0, agent, site, taken, limits)
+        report = _decode(raw)
+        _check(report, 0.0, agent, limits)
     except _Refused:
         return None
+    return _prepared(report, raw, site, taken, limits)

@@ -6,6 +6,7 @@ into the ledger by `haidang-collector registry load`.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, Literal
 import yaml
 from haidang_wire.errors import ConfigError
 from haidang_wire.labels import IDENTIFIER
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 Identifier = Field(pattern=f"^(?:{IDENTIFIER.pattern})$")
 Level = Literal["province", "department", "district", "commune", "other"]
+Role = Literal["switch", "router", "appliance", "ups", "other"]
+Medium = Literal["fiber", "copper", "radio", "satellite", "other"]
 
 
 class _Strict(BaseModel):
@@ -43,6 +46,60 @@ class Site(_Strict):
     it_officer: Officer | None = None
 
 
+class Device(_Strict):
+    """A switch, router, appliance or UPS. `agent` is the probe that polls it over SNMP with the
+    credential it knows under that name; `trap_addresses` are others its traps may come from."""
+
+    id: str = Identifier
+    site: str
+    role: Role = "other"
+    address: str
+    port: int = Field(default=161, ge=1, le=65535)
+    agent: str = ""
+    credential: str = ""
+    profile: str = ""
+    trap_addresses: list[str] = []
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return str(ipaddress.ip_address(value))
+
+    @field_validator("trap_addresses")
+    @classmethod
+    def _are_addresses(cls, value: list[str]) -> list[str]:
+        return [str(ipaddress.ip_address(each)) for each in value]
+
+
+class Carrier(_Strict):
+    """Who owns fibers: whom to call."""
+
+    id: str = Identifier
+    name: str = Field(min_length=1, max_length=200)
+    telephone: str = ""
+
+
+class End(_Strict):
+    """One end of a circuit: a port of a device where it is known (`interface` is its ifName)."""
+
+    site: str
+    device: str = ""
+    interface: str = ""
+
+
+class Circuit(_Strict):
+    """A line between two sites. `carrier_circuit_id` is what its carrier calls it."""
+
+    id: str = Identifier
+    carrier: str = ""
+    carrier_circuit_id: str = ""
+    medium: Medium = "fiber"
+    bandwidth_bits_per_second: float = Field(default=0, ge=0)
+    sla_availability_ratio: float = Field(default=0, ge=0, le=1)
+    ends: list[End] = Field(min_length=2, max_length=2)
+    ring: str = ""
+
+
 class Province(_Strict):
     """The province as a whole."""
 
@@ -54,6 +111,9 @@ class Registry(_Strict):
 
     province: Province
     sites: list[Site] = Field(min_length=1)
+    carriers: list[Carrier] = []
+    circuits: list[Circuit] = []
+    devices: list[Device] = []
 
     def site(self, identifier: str) -> Site | None:
         """The site with this id."""
@@ -195,16 +255,22 @@ def load_registry(path: Path) -> Registry:
 
 
 def _check_references(registry: Registry, document: _Document) -> None:
-    seen: set[str] = set()
-    identifiers = {site.id for site in registry.sites}
-    for index, site in enumerate(registry.sites):
-        if site.id in seen:
-            document.fault(("sites", index, "id"), f"site {site.id!r} stands twice")
-        seen.add(site.id)
-        if site.parent and site.parent not in identifiers:
-            document.fault(("sites", index, "parent"), f"there is no site {site.parent!r}")
+    for kind in ("sites", "carriers", "circuits", "devices"):
+        seen: set[str] = set()
+        for index, each in enumerate(getattr(registry, kind)):
+            if each.id in seen:
+                document.fault((kind, index, "id"), f"{each.id!r} stands twice")
+            seen.add(each.id)
+    _check_sites(registry, document)
+    _check_devices(registry, document)
+    _check_circuits(registry, document)
+
+
+def _check_sites(registry: Registry, document: _Document) -> None:
     parents = {site.id: site.parent for site in registry.sites}
     for index, site in enumerate(registry.sites):
+        if site.parent and site.parent not in parents:
+            document.fault(("sites", index, "parent"), f"there is no site {site.parent!r}")
         above, passed = site.parent, {site.id}
         while above and above not in passed:
             passed.add(above)
@@ -213,11 +279,51 @@ def _check_references(registry: Registry, document: _Document) -> None:
             document.fault(("sites", index, "parent"), f"site {site.id!r} is its own ancestor")
 
 
+def _check_devices(registry: Registry, document: _Document) -> None:
+    sites = {site.id for site in registry.sites}
+    owners: dict[tuple[str, str], str] = {}
+    for index, device in enumerate(registry.devices):
+        if device.site not in sites:
+            document.fault(("devices", index, "site"), f"there is no site {device.site!r}")
+        if bool(device.agent) != bool(device.credential):
+            text = "an agent polls with a credential: give both `agent` and `credential`, or neither"
+            document.fault(("devices", index), text)
+        # Behind a relay two devices may share an address: what polls them differs in its port.
+        owner = owners.setdefault((device.agent, f"{device.address}:{device.port}"), device.id)
+        if owner != device.id:
+            document.fault(("devices", index, "address"), f"{device.address} is that of {owner!r} already")
+
+
+def _check_circuits(registry: Registry, document: _Document) -> None:
+    sites, carriers = {site.id for site in registry.sites}, {carrier.id for carrier in registry.carriers}
+    devices = {device.id: device for device in registry.devices}
+    ports: dict[tuple[str, str], str] = {}
+    for index, circuit in enumerate(registry.circuits):
+        if circuit.carrier and circuit.carrier not in carriers:
+            document.fault(("circuits", index, "carrier"), f"there is no carrier {circuit.carrier!r}")
+        for number, end in enumerate(circuit.ends):
+            at: Path_ = ("circuits", index, "ends", number)
+            if end.site not in sites:
+                document.fault((*at, "site"), f"there is no site {end.site!r}")
+            if end.interface and not end.device:
+                document.fault((*at, "interface"), "an interface needs the device it is of")
+            if end.device and end.device not in devices:
+                document.fault((*at, "device"), f"there is no device {end.device!r}")
+            elif end.device and devices[end.device].site != end.site:
+                document.fault((*at, "device"), f"{end.device!r} is at {devices[end.device].site!r}, not {end.site!r}")
+            if end.interface:
+                owner = ports.setdefault((end.device, end.interface), circuit.id)
+                if owner != circuit.id or end == circuit.ends[1 - number]:
+                    document.fault((*at, "interface"), f"{end.interface!r} of {end.device!r} is that of {owner!r} already")
+
+
 def _explain(kind: str, message: str, value: object, path: Path_) -> str:
     if kind == "extra_forbidden":
         return f"unknown key {path[-1]!r}"
     if kind == "missing":
         return f"{path[-1]!r} is missing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
     if kind == "string_pattern_mismatch" and path[-1] in ("id", "parent"):
         return f"{value!r} must be 1 to 63 of a-z 0-9 . _ - , beginning and ending with a letter or digit"
     return f"{message[0].lower()}{message[1:]}, not {value!r}"

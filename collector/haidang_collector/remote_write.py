@@ -163,7 +163,7 @@ class RemoteWriter:
             if prepared is None:
                 continue
             timestamp = round(late_report.taken * 1000)
-            for name, labels, value in prepared.kept(late_report.site):
+            for name, labels, value in prepared.kept():
                 series = request.timeseries.add()
                 for key, text in sorted([("__name__", name), *own, *labels.items()]):
                     series.labels.add(name=key, value=text)

@@ -7,19 +7,21 @@ import json
 import socket
 import subprocess
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent.config import SnmpConfig, SnmpDevice
+import yaml
+from haidang_agent.assignment import FILE, Assignments
+from haidang_agent.config import SnmpConfig
 from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import Manner, Session
 from haidang_agent.sources.snmp import Snmp
+from haidang_wire.assignment import AssignedDevice, Assignment, assignment_json
 from haidang_wire.errors import ConfigError
 
 from tests.conftest import BIN, ROOT, Processes, free_port, require, wait_for
@@ -69,6 +71,12 @@ def ask(port: int, manner: Manner | None = None, **changes: Any) -> Poll:
     arguments: dict[str, Any] = {"timeout_seconds": 0.3, "retries": 2, **changes}
     session = Session("127.0.0.1", port, Credential(community="switch"), manner=manner, **arguments)
     return asyncio.run(poll("sw", session, load_profiles()))
+
+
+def assigned(folder: Path, *devices: AssignedDevice) -> Assignments:
+    kept = {"version": "1", "assignment": assignment_json(Assignment(devices))}
+    (folder / FILE).write_text(json.dumps(kept))
+    return Assignments(folder)
 
 
 def values(found: Poll, metric: str) -> dict[str, float]:
@@ -198,14 +206,17 @@ def test_the_source_reports_each_device_by_itself(simulator: Simulator, tmp_path
     secrets = tmp_path / "snmp.toml"
     secrets.write_text('[core]\ncommunity = "switch"\n')
     secrets.chmod(0o600)
-    devices = (
-        SnmpDevice("sw-1", "127.0.0.1", simulator.port, "core"),
-        SnmpDevice("sw-2", "127.0.0.1", free_port(), "core"),
+    assignments = assigned(
+        tmp_path,
+        AssignedDevice("sw-1", "127.0.0.1", simulator.port, "core"),
+        AssignedDevice("sw-2", "127.0.0.1", free_port(), "core"),
+        AssignedDevice("sw-3", "127.0.0.1", simulator.port, "unknown"),
+        AssignedDevice("sw-4", "127.0.0.1", simulator.port, "core", "no-such-profile"),
     )
-    source = Snmp(SnmpConfig(credentials_file=str(secrets), answer_seconds=0.5, retries=0, devices=devices))
+    source = Snmp(SnmpConfig(credentials_file=str(secrets), answer_seconds=0.5, retries=0), assignments)
     targets = source.collect().targets
     up = {name: [s.value for s in found.samples if s.metric == "haidang_device_up"] for name, found in targets.items()}
-    assert up == {"sw-1": [1], "sw-2": [0]}
+    assert up == {"sw-1": [1], "sw-2": [0], "sw-3": [0], "sw-4": [0]}
     assert "switch" not in json.dumps([s.labels for found in targets.values() for s in found.samples])
 
 
@@ -217,8 +228,10 @@ def test_discovery_proposes_what_answers(simulator: Simulator, tmp_path: Path) -
     command = [str(BIN / "haidang-agent"), "discover", "--config", str(config), "--port", str(simulator.port)]
     done = subprocess.run([*command, "127.0.0.0/29"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    proposed = tomllib.loads(done.stdout)["sources"]["snmp"]["devices"]
-    assert proposed == [{"name": "sw-an-binh", "address": "127.0.0.1", "port": simulator.port, "credential": "core"}]
+    (proposed,) = yaml.safe_load(done.stdout)["devices"]
+    assert proposed.pop("agent")
+    address = {"address": "127.0.0.1", "port": simulator.port}
+    assert proposed == {"id": "sw-an-binh", "site": "SITE", "credential": "core", **address}
     for network, wanted in (("10.0.0.0/8", "more than 4096"), ("here", "is no network")):
         done = subprocess.run([*command, network], capture_output=True, text=True)
         assert done.returncode == 1

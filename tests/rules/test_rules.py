@@ -90,6 +90,15 @@ def agent_down(up: str, stopped: str, start: str = "-9999x60") -> dict[str, str]
     return {**one("agent_up", up), **one("agent_stopped", stopped), "haidang_collector_start_timestamp_seconds": start}
 
 
+REGISTERED = {f'haidang_device_registry_info{{{AGENT},device="sw",role="switch"}}': "1x30"}
+
+
+def circuit(up: str, admin_up: str) -> dict[str, str]:
+    end = 'haidang_circuit_end_info{circuit="c1",carrier="vta",site="a",device="sw",interface="ge1"}'
+    port = ',interface="ge1"'
+    return {end: "1x30", **device("interface_up", up, port), **device("interface_admin_up", admin_up, port)}
+
+
 def stuck(failures: str) -> dict[str, str]:
     reason = '{reason="network"}'
     return {
@@ -127,6 +136,12 @@ CASES = [
     Case("HaidangInterfaceErrors", 40, errors("0+50x60", "0+1000000x60")),
     Case("HaidangDeviceDown", 10, device("device_up", "0x30"), DEVICE),
     Case("HaidangDeviceDown", 10, device("device_up", "1x8 0x2 1x20")),
+    Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "1x30")}, {**DEVICE, "role": "switch"}),
+    Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "1x30"), **device("device_up", "0x30")}),
+    Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "0x30")}),  # the agent's own alert says it
+    Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "1x30"), {"circuit": "c1", "carrier": "vta"}),
+    Case("HaidangCircuitPortDown", 20, circuit("1x30", "1x30")),
+    Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "0x30")),  # somebody shut it down
     Case("HaidangDeviceRestarted", 12, device("device_uptime_seconds", "90000+60x9 30+60x20"), DEVICE),
     Case("HaidangDeviceRestarted", 5, device("device_uptime_seconds", "30+60x20")),  # new to us is no restart
     Case("HaidangOpticalReceivePowerLow", 20, light("-19x60", "-18"), LANE),
@@ -151,10 +166,6 @@ CASES = [
     Case("HaidangLicenseEnded", 90, device("appliance_license_ok", "0x100", ',sensor="web"'), {**DEVICE, "sensor": "web"}),
     Case("HaidangLicenseEnded", 90, device("appliance_license_ok", "1x100", ',sensor="web"')),
     Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "0x30", ',sensor="b"'), {**DEVICE, "sensor": "b"}),
-    Case("HaidangUpsBatteryOld", 90, device("ups_battery_replace", "1x100"), DEVICE),
-    Case("HaidangUpsBatteryOld", 90, device("ups_battery_replace", "0x100")),
-    Case("HaidangLicenseEnded", 90, device("appliance_license_ok", "0x100", ',sensor="web"'), {**DEVICE, "sensor": "web"}),
-    Case("HaidangLicenseEnded", 90, device("appliance_license_ok", "1x100", ',sensor="web"')),
     Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "1x30", ',sensor="b"')),
     Case("HaidangVpnDown", 30, device("vpn_up", "1x10 0x40", ',sensor="hq"'), {**DEVICE, "sensor": "hq"}),
     Case("HaidangVpnDown", 30, device("vpn_up", "0x40", ',sensor="hq"')),

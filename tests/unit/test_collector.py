@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from haidang_collector.delivery import _keep_fact, _Writer
 from haidang_collector.exposition import expose
-from haidang_collector.ingest import Batch, prepare, read_delivery
+from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
@@ -19,12 +20,17 @@ from haidang_collector.registry import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
 from haidang_wire.errors import ConfigError
+from haidang_wire.report import Fact
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import REGISTRY, delivery, report
 
 LIMITS = Limits()
+GOOD = "province: {name: X}\nsites: [{id: a, name: A, level: commune}]\n"
+PORTS = f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1}}]\n"
+END = "{site: a, device: d, interface: i}"
+SPEAKER = Speaker("may-1", "ttdl")
 
 
 def raw(**changes: Any) -> bytes:
@@ -53,6 +59,17 @@ def test_registry_faults_name_file_line_and_field(tmp_path: Path) -> None:
         ("province: {name: X, name: Y}\nsites: [{id: a, name: A, level: commune}]", "stands twice"),
         ("province: {name: X}\nsites: [{id: a, name: A, level: commune, parent: b}]", "there is no site 'b'"),
         ("province: {name: X}\nsites: [{id: a, name: A, level: commune, parent: a}]", "its own ancestor"),
+        (f"{GOOD}devices: [{{id: d, site: b, address: 10.0.0.1}}]", "there is no site 'b'"),
+        (f"{GOOD}devices: [{{id: d, site: a, address: here}}]", "'here' does not appear to be an IPv4 or IPv6 address"),
+        (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1, agent: p}}]", "give both `agent` and `credential`"),
+        (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1}}, {{id: e, site: a, address: 10.0.0.1}}]", "is that of 'd' already"),
+        (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1, port: 0}}]", "greater than or equal to 1"),
+        (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}]}}]", "at least 2 items"),
+        (f"{GOOD}circuits: [{{id: c, carrier: x, ends: [{{site: a}}, {{site: a}}]}}]", "there is no carrier 'x'"),
+        (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}, {{site: a, device: d}}]}}]", "there is no device 'd'"),
+        (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}, {{site: a, interface: i}}]}}]", "needs the device"),
+        (f"{PORTS}circuits: [{{id: c, ends: [{END}, {END}]}}]", "'i' of 'd' is that of 'c' already"),
+        (f"{PORTS}circuits: [{{id: c, ends: [{END}, {{site: a}}]}}, {{id: c2, ends: [{END}, {{site: a}}]}}]", "'i' of 'd' is that of 'c' already"),
         ("province: &p {name: X, more: *p}\nsites: []", "contains itself"),
         ("x0: &x0 [a,a,a,a,a,a,a,a,a,a]\n" + "".join(f"x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9)), "too large"),
     ],
@@ -82,10 +99,8 @@ def test_settings_refuse_unknown_keys_by_name(tmp_path: Path) -> None:
 def test_latest_shows_the_newest_until_it_expires() -> None:
     latest, now = Latest(), time.time()
     latest.enrol("may-1", "ttdl")
-    latest.put("may-1", prepare(raw(interval=10), 0, "may-1", "ttdl", now, LIMITS))
-    latest.put(
-        "may-1", prepare(raw(interval=10, samples=[]), 5, "may-1", "ttdl", now, LIMITS)
-    )  # older: nothing changes
+    latest.put("may-1", prepare(raw(interval=10), 0, SPEAKER, now, LIMITS))
+    latest.put("may-1", prepare(raw(interval=10, samples=[]), 5, SPEAKER, now, LIMITS))  # older: nothing changes
     assert latest.series == 1
     assert latest.agents["may-1"].up
     latest.expire(now + 24.9)
@@ -107,7 +122,7 @@ def test_latest_never_loses_count(steps: list[tuple[str, str, int, bool]]) -> No
         metric = "haidang_host_processes" if source == "host" else "haidang_agent_spool_bytes"
         samples = [{"metric": metric, "labels": {}, "value": second}] * (second % 2)
         document = raw(agent=agent, source=source, interval=4, samples=samples)
-        latest.put(agent, prepare(document, 0, agent, "ttdl", 1000.0 + second, LIMITS))
+        latest.put(agent, prepare(document, 0, Speaker(agent, "ttdl"), 1000.0 + second, LIMITS))
         latest.expire(1000.0 + second)
         if forget:
             latest.forget(agent)
@@ -118,7 +133,7 @@ def test_latest_never_loses_count(steps: list[tuple[str, str, int, bool]]) -> No
 def test_a_stopped_agent_is_down_and_says_so() -> None:
     latest = Latest()
     latest.enrol("may-1", "ttdl")
-    latest.put("may-1", prepare(raw(), 0, "may-1", "ttdl", time.time(), LIMITS))
+    latest.put("may-1", prepare(raw(), 0, SPEAKER, time.time(), LIMITS))
     latest.agents["may-1"].stopped = True
     text = b"".join(expose(latest, None, Telemetry(), openmetrics=False)).decode()
     assert 'haidang_agent_up{site="ttdl",agent="may-1"} 0' in text
@@ -136,7 +151,7 @@ def ledger(tmp_path: Path) -> Any:
 
 
 def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
-    return read_delivery(delivery(*reports, age=age), "may-1", "ttdl", time.time(), LIMITS)
+    return read_delivery(delivery(*reports, age=age), SPEAKER, time.time(), LIMITS)
 
 
 def test_a_token_never_looks_like_an_option(ledger: Ledger) -> None:
@@ -188,11 +203,12 @@ def test_a_start_said_late_still_ends_the_stop(ledger: Ledger) -> None:
 
 
 def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
-    made = batch(report())
+    (made,) = batch(report()).prepared
     bodies = {100: "a", 200: "a", 300: "b", 400: "b", 500: "c"}
     with ledger.transaction() as connection:
         for taken in sorted(bodies, reverse=True):
-            _keep_fact(connection, made, float(taken), "hardware", "cpu", {"is": bodies[taken]})
+            fact = Fact("hardware", "cpu", {"is": bodies[taken]})
+            _keep_fact(connection, replace(made, taken=float(taken)), fact)
         current = connection.exec_driver_sql("SELECT body, since FROM facts").fetchall()
         history = connection.exec_driver_sql("SELECT body, since, until FROM fact_history ORDER BY since").fetchall()
     assert current == [('{"is": "c"}', 500.0)]

@@ -145,8 +145,7 @@ def test_light(milliwatts: float, dbm: float | None) -> None:
 
 @pytest.mark.parametrize("command", [["device", "127.0.0.1"], ["once", "--config", "agent.toml"]])
 def test_without_the_probes_libraries_it_says_what_to_install(tmp_path: Path, command: list[str]) -> None:
-    device = '[[sources.snmp.devices]]\nname = "a"\naddress = "127.0.0.1"\ncredential = "b"\n'
-    (tmp_path / "agent.toml").write_text(device)
+    (tmp_path / "agent.toml").write_text("[sources.snmp]\nenabled = true\n")
     program = (
         f"import sys; sys.modules['gufo.snmp'] = None; from haidang_agent.cli import main; sys.exit(main({command}))"
     )

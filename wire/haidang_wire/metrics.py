@@ -84,6 +84,38 @@ _METRICS = (
         "Officials who work at the site, from the registry.",
         "1 a site",
     ),
+    _center(
+        "device_registry_info",
+        INFO,
+        "",
+        ("site", "device", "role", "agent"),
+        "A device of the registry and the agent that polls it.",
+        "1 a device",
+    ),
+    _center(
+        "circuit_info",
+        INFO,
+        "",
+        ("circuit", "carrier", "medium", "carrier_circuit"),
+        "A circuit of the registry; carrier_circuit is its carrier's name for it.",
+        "1 a circuit",
+    ),
+    _center(
+        "circuit_end_info",
+        INFO,
+        "",
+        ("circuit", "site", "device", "interface", "carrier"),
+        "The port a circuit ends at, from the registry.",
+        "2 a circuit",
+    ),
+    _center(
+        "circuit_bandwidth_bits_per_second",
+        GAUGE,
+        "bits_per_second",
+        ("circuit",),
+        "What a circuit is to carry, from the registry.",
+        "1 a circuit",
+    ),
     # The agent about itself.
     _agent(
         "info",

@@ -77,7 +77,8 @@ class Receipt:
     collector or named in `refused`; the agent may forget it all.
 
     `received` is the collector's clock; `samples_refused` counts samples left out of
-    reports that were otherwise kept.
+    reports that were otherwise kept. `assignment` is the version of what the agent is to
+    watch: one that differs from what it has is to be fetched.
     """
 
     received: float
@@ -85,6 +86,7 @@ class Receipt:
     duplicates: int
     samples_refused: int
     refused: list[Refusal]
+    assignment: str = ""
 
 
 def report_json(report: Report) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _verdict(receive: float | None, limits: dict[str, float]) -> str:
 
 
 def discover(options: argparse.Namespace, config: SnmpConfig) -> int:
-    """Ask every address of a network with every credential; print what answers as configuration."""
+    """Ask every address of a network with every credential; print what answers as entries of the registry."""
     try:
         network = ipaddress.ip_network(options.network, strict=False)
     except ValueError as error:
@@ -155,16 +155,19 @@ def discover(options: argparse.Namespace, config: SnmpConfig) -> int:
     chosen = {name: known[name] for name in options.credential or known}
     all_profiles = load_profiles(config.profiles_folder)
     found = asyncio.run(_ask_all([str(address) for address in network.hosts()], options.port, chosen, config))
+    agent, site = options.agent
     names: set[str] = set()
+    print("devices:")
     for address, credential, system in found:
         name = to_identifier(text(system.get(SYS_NAME)) or address)
         name = name if name not in names else to_identifier(f"{name}-{address}")
         names.add(name)
         fits = all_profiles.choose(text(system.get(SYS_OBJECT_ID)), text(system.get(SYS_DESCR)))
-        print(f"# {fits.name}: {text(system.get(SYS_DESCR))[:100]}")
-        print(f'[[sources.snmp.devices]]\nname = "{name}"\naddress = "{address}"')
-        print(f"port = {options.port}\n" if options.port != 161 else "", end="")
-        print(f'credential = "{credential}"\n')
+        print(f"  # {fits.name}: {text(system.get(SYS_DESCR))[:100]}")
+        entry = {"id": name, "site": site, "address": address, "agent": agent, "credential": credential}
+        if options.port != 161:
+            entry["port"] = options.port
+        print("  - " + json.dumps(entry, ensure_ascii=False))  # JSON is YAML
     print(f"{len(found)} of {network.num_addresses} addresses answer", file=sys.stderr)
     return 0 if found else 1
 

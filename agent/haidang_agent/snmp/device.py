@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass, field
 
-from haidang_agent.snmp.session import Session, Value, Walk
+from haidang_agent.snmp.session import Manner, Session, Value, Walk
 from haidang_agent.snmp.values import number, text
 
 SYS_DESCR, SYS_OBJECT_ID, SYS_NAME = "1.3.6.1.2.1.1.1.0", "1.3.6.1.2.1.1.2.0", "1.3.6.1.2.1.1.5.0"
@@ -18,23 +20,57 @@ _MAX_DEPTH = 20
 _SPACES = re.compile(r"\s+")
 
 
+@dataclass
+class Memory:
+    """What polls of one device remember for the next: what seldom changes, or was not there.
+
+    `state` is what of the device tells that any of it may have changed, `ports` ifIndex → the
+    name of a port in metrics.
+    """
+
+    manner: Manner = field(default_factory=Manner)
+    read_at: float = -math.inf
+    uptime: float = 0.0
+    state: tuple[object, ...] = ()
+    identity: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+    ports_up: frozenset[object] = frozenset()
+    absent: set[str] = field(default_factory=set)
+    entity_ports: dict[str, str | None] = field(default_factory=dict)
+    entity_names: dict[str, str] = field(default_factory=dict)
+    entity_descriptions: dict[str, str] = field(default_factory=dict)
+    if_names: dict[str, str] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Read everything anew. What the device can bear stays known, and its ports until they are read."""
+        for learnt in (
+            self.identity, self.absent, self.entity_ports, self.entity_names, self.entity_descriptions, self.if_names,
+        ):  # fmt: skip
+            learnt.clear()
+        self.read_at = -math.inf
+
+
 class Device:
     """Answers questions about one device from its session; every column is asked for once."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, memory: Memory | None = None) -> None:
         self.session = session
+        self.memory = memory or Memory()
         self.notes: list[str] = []
         self._columns: dict[str, dict[str, Value]] = {}
         self._ports: dict[str, str] | None = None
-        self._ports_by_name: dict[str, str] = {}
-        self._entity_port: dict[str, str | None] = {}
+        self._ports_by_name: dict[str, str] | None = None
 
     async def column(self, oid: str) -> dict[str, Value]:
         """Index → raw value; empty when the device has no such column."""
         if oid not in self._columns:
+            if oid in self.memory.absent:
+                return {}
             walk: Walk = await self.session.walk(oid)
             if not walk.complete and walk.note not in self.notes:
                 self.notes.append(walk.note)
+            if walk.complete and not walk.rows:
+                self.memory.absent.add(oid)
             self._columns[oid] = walk.rows
         return self._columns[oid]
 
@@ -42,23 +78,31 @@ class Device:
         """ifIndex → the name a port has in metrics: ifName, else ifDescr, else its number. Two
         ports of one name are told apart by their index."""
         if self._ports is None:
-            described, named = await self.column(IF_DESCR), await self.column(IF_NAME)
-            # Some devices leave both names out for some ports.
-            indexes = {**described, **named, **await self.column(IF_INDEX), **await self.column(IF_OPER_STATUS)}
-            wanted = {i: text(named.get(i)) or text(described.get(i)) or f"ifIndex {i}" for i in indexes}
-            count: dict[str, int] = {}
-            for name in wanted.values():
-                count[name] = count.get(name, 0) + 1
-            self._ports = {i: name if count[name] == 1 else f"{name} ({i})" for i, name in wanted.items()}
-            for index, name in self._ports.items():
-                for known_as in (name, text(named.get(index)), text(described.get(index))):
-                    self._ports_by_name.setdefault(_plain(known_as), name)
-            self._ports_by_name.pop("", None)
+            named, states = await self.column(IF_NAME), await self.column(IF_OPER_STATUS)
+            if_names = {index: text(named.get(index)) for index in {**states, **named}}
+            if not if_names or if_names != self.memory.if_names:
+                described = await self.column(IF_DESCR)
+                # Some devices leave both names out for some ports.
+                indexes = {**described, **named, **await self.column(IF_INDEX), **states}
+                wanted = {i: text(named.get(i)) or text(described.get(i)) or f"ifIndex {i}" for i in indexes}
+                count: dict[str, int] = {}
+                for name in wanted.values():
+                    count[name] = count.get(name, 0) + 1
+                self.memory.ports = {i: name if count[name] == 1 else f"{name} ({i})" for i, name in wanted.items()}
+                self.memory.if_names = if_names
+                self.memory.entity_ports.clear()
+            self._ports = self.memory.ports
         return self._ports
 
     async def port_by_name(self, name: str) -> str | None:
         """The port called so in ifName or ifDescr."""
-        await self.ports()
+        if self._ports_by_name is None:
+            self._ports_by_name = {}
+            ports, named, described = await self.ports(), await self.column(IF_NAME), await self.column(IF_DESCR)
+            for index, port in ports.items():
+                for known_as in (port, text(named.get(index)), text(described.get(index))):
+                    self._ports_by_name.setdefault(_plain(known_as), port)
+            self._ports_by_name.pop("", None)
         return self._ports_by_name.get(_plain(name))
 
     async def port_described(self, beginning: str) -> str | None:
@@ -77,9 +121,10 @@ class Device:
     async def port_by_entity(self, index: str) -> str | None:
         """The port an entity is, or is part of: by entAliasMapping of it or of what contains it
         (RFC 6933), else by a name the two share."""
-        if index not in self._entity_port:
-            self._entity_port[index] = await self._climb(index)
-        return self._entity_port[index]
+        found = self.memory.entity_ports
+        if index not in found:
+            found[index] = await self._climb(index)
+        return found[index]
 
     async def _climb(self, index: str) -> str | None:
         ports = await self.ports()
@@ -112,11 +157,17 @@ class Device:
 
     async def entity_name(self, index: str) -> str:
         """entPhysicalName, else entPhysicalDescr."""
-        for oid in (ENTITY_NAME, ENTITY_DESCR):
-            found = text((await self.column(oid)).get(index))
-            if found:
-                return found
-        return ""
+        known = self.memory.entity_names
+        if index not in known:
+            known[index] = text((await self.column(ENTITY_NAME)).get(index)) or await self.entity_description(index)
+        return known[index]
+
+    async def entity_description(self, index: str) -> str:
+        """entPhysicalDescr."""
+        known = self.memory.entity_descriptions
+        if index not in known:
+            known[index] = text((await self.column(ENTITY_DESCR)).get(index))
+        return known[index]
 
 
 def _like_a_port(word: str) -> bool:

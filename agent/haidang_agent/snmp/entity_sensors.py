@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from haidang_agent.snmp.device import ENTITY_DESCR, Device
+from haidang_agent.snmp.device import Device
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.profile import EntitySensors, threshold_metric
 from haidang_agent.snmp.session import Value
@@ -48,7 +48,7 @@ async def read(found: Poll, device: Device, table: EntitySensors) -> None:
         if kind is None or raw is None or factor is None or number(states.get(index, _OK)) != _OK:
             continue
         label = await device.entity_name(index) or f"sensor {index}"
-        description = f"{label} {text((await device.column(ENTITY_DESCR)).get(index))}"
+        description = f"{label} {await device.entity_description(index)}"
         kind = int(kind)
         # RFC 3433 knows no decibels: light is then "other", told by its unit or its name.
         if kind == _OTHER and ("dbm" in text(units.get(index)).lower() or _LIGHT.search(description)):

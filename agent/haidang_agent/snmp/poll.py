@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -10,7 +11,7 @@ from haidang_wire.metrics import CATALOGUE
 from haidang_wire.report import Fact
 
 from haidang_agent.snmp import entity_sensors, neighbours
-from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device
+from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory
 from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
@@ -18,14 +19,28 @@ from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
 
 _UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
-_SYSTEM = [SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, _UPTIME, _LOCATION, _ENGINE_TIME, _TABLE_CHANGED]
+_ENTITIES_CHANGED = "1.3.6.1.2.1.47.1.4.1.0"  # entLastChangeTime
+_SYSTEM = [SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, _UPTIME, _LOCATION, _ENGINE_TIME, _TABLE_CHANGED, _ENTITIES_CHANGED]
+# What the device is made of, who its neighbours are and which tables it has is read so seldom,
+# unless the device says (or its ports show) that something changed.
+EVERYTHING_SECONDS = 600.0
+_AFTER_CHANGE_SECONDS = 120.0
 _TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
 
 
-async def poll(name: str, session: Session, profiles: Profiles, profile: str = "", *, trace: bool = False) -> Poll:
+async def poll(
+    name: str,
+    session: Session,
+    profiles: Profiles,
+    profile: str = "",
+    *,
+    memory: Memory | None = None,
+    trace: bool = False,
+) -> Poll:
     """Poll the device called `name` in metrics once, with the profile of that name or the one that fits.
 
-    Never raises for what a device does: one that does not answer has haidang_device_up 0.
+    With the memory of earlier polls, what seldom changes is asked for seldom. Never raises for
+    what a device does: one that does not answer has haidang_device_up 0.
     """
     found = Poll(name, trace=trace)
     started = time.monotonic()
@@ -41,21 +56,53 @@ async def poll(name: str, session: Session, profiles: Profiles, profile: str = "
     object_id, description = text(system.get(SYS_OBJECT_ID)).strip("."), text(system.get(SYS_DESCR))
     chosen = profiles.all[profile] if profile else profiles.choose(object_id, description)
     found.profile = chosen.name
-    device = Device(session)
+    memory = memory or Memory()
+    device = Device(session, memory)
+    everything = _changed(memory, chosen, system)
     found.add("device_up", 1)
     found.add("device_uptime_seconds", _uptime(system))
-    await _identify(found, device, chosen, system, description)
+    await _identify(found, device, chosen, system, everything=everything)
     await device.ports()
     for sensors in chosen.entity_sensors:
         await entity_sensors.read(found, device, sensors)
     for table in chosen.tables:
         await _table(found, device, table)
-    found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
+    if everything:
+        found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
     await _drop_if_changed(found, session, system)
     found.notes += device.notes
+    _remember(found, memory)
     found.add("device_poll_complete", int(not found.notes))
     found.add("device_poll_seconds", round(time.monotonic() - started, 3))
     return found
+
+
+def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool:
+    """Whether everything is to be read; then nothing is remembered."""
+    uptime = number(system.get(_UPTIME)) or 0.0
+    state = (profile, *(system.get(oid) for oid in _SYSTEM if oid not in (_UPTIME, _ENGINE_TIME)))
+    same = state == memory.state and uptime >= memory.uptime
+    memory.state, memory.uptime = state, uptime
+    if same and time.monotonic() - memory.read_at < EVERYTHING_SECONDS:
+        return False
+    memory.forget()
+    return True
+
+
+def _remember(found: Poll, memory: Memory) -> None:
+    """A poll that missed something is followed by one of everything; soon also one in which a
+    port came up or went down: there may be another module in it, or another neighbour."""
+    up = frozenset(
+        labels for (metric, labels), value in found.samples.items() if metric == "haidang_interface_up" and value
+    )
+    now = time.monotonic()
+    if found.notes:
+        memory.read_at = -math.inf
+    elif memory.read_at == -math.inf:
+        memory.read_at = now
+    elif up != memory.ports_up:
+        memory.read_at = min(memory.read_at, now - EVERYTHING_SECONDS + _AFTER_CHANGE_SECONDS)
+    memory.ports_up = up
 
 
 def _uptime(system: dict[str, Value]) -> float | None:
@@ -83,8 +130,23 @@ async def _drop_if_changed(found: Poll, session: Session, system: dict[str, Valu
         del found.samples[at]
 
 
-async def _identify(found: Poll, device: Device, profile: Profile, system: dict[str, Value], description: str) -> None:
-    parts = dict.fromkeys(("model", "version", "serial"), "")
+async def _identify(
+    found: Poll, device: Device, profile: Profile, system: dict[str, Value], *, everything: bool
+) -> None:
+    system_name, parts = text(system.get(SYS_NAME)), device.memory.identity
+    if everything:
+        await _identity(parts, device, profile, text(system.get(SYS_DESCR)))
+        body = {
+            **parts, "vendor": profile.vendor, "name": system_name, "description": text(system.get(SYS_DESCR)),
+            "location": text(system.get(_LOCATION)), "object_id": text(system.get(SYS_OBJECT_ID)),
+            "profile": profile.name,
+        }  # fmt: skip
+        found.facts.append(Fact("device", found.device, body))
+    found.add("device_info", 1, vendor=profile.vendor, name=system_name, **parts)
+
+
+async def _identity(parts: dict[str, str], device: Device, profile: Profile, description: str) -> None:
+    parts.update(dict.fromkeys(("model", "version", "serial"), ""))
     for name, sources in profile.identity:
         for source in sources:
             if source.startswith("sysDescr "):
@@ -95,13 +157,6 @@ async def _identify(found: Poll, device: Device, profile: Profile, system: dict[
                 parts[name] = next((text(value) for value in values.values() if text(value)), "")
             if parts[name]:
                 break
-    system_name = text(system.get(SYS_NAME))
-    found.add("device_info", 1, vendor=profile.vendor, name=system_name, **parts)
-    body = {
-        **parts, "vendor": profile.vendor, "name": system_name, "description": description,
-        "location": text(system.get(_LOCATION)), "object_id": text(system.get(SYS_OBJECT_ID)), "profile": profile.name,
-    }  # fmt: skip
-    found.facts.append(Fact("device", found.device, body))
 
 
 async def _table(found: Poll, device: Device, table: Table) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar, Union
@@ -58,12 +60,15 @@ class Session:
         timeout_seconds: float = 2.0,
         retries: int = 2,
         packets_a_second: float = 0.0,
+        limit_seconds: float = math.inf,
         manner: Manner | None = None,
     ) -> None:
-        """Raises DeviceError for an address that can't be used."""
+        """After limit_seconds it asks for nothing more. Raises DeviceError for an address that can't be used."""
         self._where = f"{address}:{port}"
         self._retries = retries
         self._dead = ""
+        self._limit_seconds = limit_seconds
+        self._ends = time.monotonic() + limit_seconds
         self.manner = manner or Manner()
         self._bulk = credential.version != "1"
         version = {"1": SnmpVersion.v1, "2c": SnmpVersion.v2c, "3": SnmpVersion.v3}[credential.version]
@@ -143,6 +148,9 @@ class Session:
         walk = Walk()
         rows, prefix, failures = walk.rows, len(oid) + 1, 0
         while True:
+            if time.monotonic() > self._ends:
+                self._dead = walk.note = f"the device took longer than {self._limit_seconds:.0f} seconds"
+                return walk, False
             try:
                 answer = [await _guarded(source.__anext__()), *_rest(source)]
             except (StopAsyncIteration, NoSuchInstance):  # version 1 says the latter at the end of everything

@@ -1,26 +1,27 @@
 """Sources measure; the schedule times, isolates and counts them.
 
 A source is one file with one class: a `name`, and `collect()`, which returns what it found
-and may raise what its libraries raise. To add one: write the file, give it a table in
-`config.SourcesConfig`, and build it in `build()`.
+and may raise what its libraries raise; one that keeps its own time has `run()` too. To add
+one: write the file, give it a table in `config.SourcesConfig`, and build it in `build()`.
 """
 
 from __future__ import annotations
 
+from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
-from haidang_agent.source import Source
+from haidang_agent.source import Source, StandingSource
 from haidang_agent.sources.host import Host
 from haidang_agent.sources.reachability import Reachability
 
 
-def build(config: AgentConfig, device: str) -> list[Source]:
-    """The enabled sources of a host; `device` names this machine in interface metrics."""
-    sources: list[Source] = []
+def build(config: AgentConfig, device: str, assignments: Assignments) -> list[Source | StandingSource]:
+    """The enabled sources; `device` names this machine in interface metrics."""
+    sources: list[Source | StandingSource] = []
     if config.sources.host.enabled:
         sources.append(Host(device))
     if config.sources.reachability.enabled:
         sources.append(Reachability(config.sources.reachability))
-    if config.sources.snmp.enabled and config.sources.snmp.devices:
+    if config.sources.snmp.enabled:
         # Only a probe has the libraries for it, and pays for them.
         from haidang_agent.snmp import not_installed
 
@@ -28,5 +29,5 @@ def build(config: AgentConfig, device: str) -> list[Source]:
             from haidang_agent.sources.snmp import Snmp
         except ImportError as error:
             raise not_installed(error) from error
-        sources.append(Snmp(config.sources.snmp))
+        sources.append(Snmp(config.sources.snmp, assignments))
     return sources

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import psutil
 from haidang_wire import __version__
@@ -13,6 +15,9 @@ from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.uplink import Uplink
 
+if TYPE_CHECKING:
+    from haidang_agent.standing import Standing
+
 
 class Itself:
     """Always there: its reports are what keeps `haidang_agent_up` at 1."""
@@ -20,7 +25,7 @@ class Itself:
     name = "agent"
 
     def __init__(self, spool: Spool | None = None, uplink: Uplink | None = None) -> None:
-        self.runners: list[Runner] = []
+        self.runners: Sequence[Runner | Standing] = []
         self._spool = spool
         self._uplink = uplink
         self._process = psutil.Process()
@@ -44,7 +49,7 @@ class Itself:
                 findings.add("agent_uplink_failures_total", count, reason=reason)
         return findings
 
-    def _add_source(self, findings: Findings, runner: Runner) -> None:
+    def _add_source(self, findings: Findings, runner: Runner | Standing) -> None:
         if runner.up is None:
             return
         name = runner.source.name

@@ -1,76 +1,162 @@
-"""Devices over SNMP: every device of the configuration, polled side by side, a report each."""
+"""Devices over SNMP: every device assigned to this agent, each polled in its own time, a report each;
+and their traps, which become events and start a poll of what sent them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from pathlib import Path
 
-from haidang_wire.errors import ConfigError
+from haidang_wire.assignment import AssignedDevice
+from haidang_wire.errors import HaidangError
 
-from haidang_agent.config import SnmpConfig, SnmpDevice
-from haidang_agent.snmp.credentials import load_credentials
+from haidang_agent.assignment import Assignments
+from haidang_agent.config import SnmpConfig
+from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
-from haidang_agent.snmp.session import DeviceError, Manner, Session
-from haidang_agent.source import Findings
+from haidang_agent.snmp.session import DeviceError, Session
+from haidang_agent.snmp.watched import Watched
+from haidang_agent.source import Deliver, Findings
 
 log = logging.getLogger(__name__)
 
+# Credentials may be mended on this machine without a change of the assignment.
+_LOOK_AGAIN_SECONDS = 60.0
+
 
 class Snmp:
-    """Polls all devices side by side in each run, which ends with the slowest of them: one that
-    hangs delays the others' reports, never their measurement, and at most by the time limit."""
+    """A standing source. One device that hangs holds its own task and one of `at_once` turns."""
 
     name = "snmp"
 
-    def __init__(self, config: SnmpConfig) -> None:
-        """Raises ConfigError for credentials or profiles that can't be used."""
+    def __init__(self, config: SnmpConfig, assignments: Assignments) -> None:
+        """Raises ConfigError for profiles that can't be used."""
         self.config = config
+        self.failures = {"error": 0, "timeout": 0}
+        self.duration = 0.0
+        self._assignments = assignments
         self._profiles = load_profiles(config.profiles_folder)
-        self._credentials = load_credentials(Path(config.credentials_file))
-        for device in config.devices:
-            if device.credential not in self._credentials:
-                raise ConfigError(
-                    f"there is no credential {device.credential!r} for the device {device.name}",
-                    where=config.credentials_file,
-                )
-            if device.profile and device.profile not in self._profiles.all:
-                raise ConfigError(f"there is no profile {device.profile!r} for the device {device.name}")
-        self._manners = {device.name: Manner() for device in config.devices}
-        self._said: dict[str, list[str]] = {}
+        self._credentials: dict[str, Credential] = {}
+        self._credentials_read = -1.0
+        self._credentials_problem = ""
+        self._watched: dict[str, Watched] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(config.at_once)
 
     def collect(self) -> Findings:
-        """A report of each device; one that does not answer says haidang_device_up 0."""
+        """All devices once: a report of each; one that does not answer says haidang_device_up 0."""
         return Findings(targets=asyncio.run(self._all()))
 
     async def _all(self) -> dict[str, Findings]:
-        turns = asyncio.Semaphore(self.config.at_once)
-        polls = await asyncio.gather(*(self._one(device, turns) for device in self.config.devices))
-        for found in polls:
-            if found.notes != self._said.get(found.device, []):  # said once, not every minute
-                log.warning("%s: %s", found.device, "; ".join(found.notes) or "answers again, completely")
-            self._said[found.device] = found.notes
+        self._turns = asyncio.Semaphore(self.config.at_once)
+        self._read_credentials()
+        watched = [Watched(device, self.config.interval_seconds) for device in self._assignments.current.devices]
+        polls = await asyncio.gather(*(self._poll(each) for each in watched))
         return {found.device: found.findings() for found in polls}
 
-    async def _one(self, device: SnmpDevice, turns: asyncio.Semaphore) -> Poll:
-        config = self.config
-        async with turns:
+    async def run(self, deliver: Deliver) -> None:
+        """Poll and listen until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._turns = asyncio.Semaphore(self.config.at_once)
+        changed = asyncio.Event()
+
+        def on_change() -> None:  # from the uplink's thread
+            loop.call_soon_threadsafe(changed.set)
+
+        self._assignments.listeners.append(on_change)
+        try:
+            while True:
+                changed.clear()
+                self._read_credentials()
+                self._adjust(deliver)
+                for task in [task for task in self._tasks.values() if task.done()]:
+                    task.result()  # a defect: raised, counted and begun again by the schedule
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_SECONDS)
+        finally:
+            self._assignments.listeners.remove(on_change)
+            for task in self._tasks.values():
+                task.cancel()
+            self._tasks.clear()
+            self._watched.clear()
+
+    def _adjust(self, deliver: Deliver) -> None:
+        """A task for each assigned device, and for no other."""
+        wanted = {device.id: device for device in self._assignments.current.devices}
+        for name, watched in list(self._watched.items()):
+            if wanted.get(name) != watched.device:
+                self._tasks.pop(name).cancel()
+                del self._watched[name]
+        for name, device in wanted.items():
+            if name not in self._watched:
+                self._watched[name] = watched = Watched(device, self.config.interval_seconds)
+                self._tasks[name] = asyncio.get_running_loop().create_task(self._watch(watched, deliver), name=name)
+
+    async def _watch(self, watched: Watched, deliver: Deliver) -> None:
+        first = True
+        while True:
+            await watched.due(first=first)
+            first = False
+            taken = time.time()
+            found = await self._poll(watched)
+            if found.notes != watched.said:  # said once, not every minute
+                log.warning("%s: %s", found.device, "; ".join(found.notes) or "answers again, completely")
+            watched.said = found.notes
+            deliver(f"{self.name}:{found.device}", taken, self.config.interval_seconds, found.findings())
+
+    async def _poll(self, watched: Watched) -> Poll:
+        device, config = watched.device, self.config
+        async with self._turns:
+            started = time.monotonic()
             try:
                 session = Session(
                     device.address,
                     device.port,
-                    self._credentials[device.credential],
+                    self._credential(device),
                     timeout_seconds=config.answer_seconds,
                     retries=config.retries,
                     packets_a_second=config.packets_a_second,
-                    manner=self._manners[device.name],
+                    limit_seconds=config.timeout_seconds,
+                    manner=watched.memory.manner,
                 )
-                coroutine = poll(device.name, session, self._profiles, device.profile)
-                return await asyncio.wait_for(coroutine, config.timeout_seconds * 0.9)
-            except (DeviceError, asyncio.TimeoutError) as error:
-                text = str(error) or f"took longer than {config.timeout_seconds * 0.9:.0f} seconds"
-                failed = Poll(device.name, notes=[text])
-                failed.add("device_up", 0)
-                return failed
+                found = await poll(device.id, session, self._profiles, self._profile(device), memory=watched.memory)
+            except DeviceError as error:
+                found = Poll(device.id, notes=[str(error)])
+                found.add("device_up", 0)
+            took = time.monotonic() - started
+            self.failures["timeout"] += took > config.timeout_seconds
+            # The longest of about the last round: it fades as devices are polled.
+            self.duration = max(took, self.duration * (1 - 1 / (len(self._watched) + 1)))
+            return found
+
+    def _credential(self, device: AssignedDevice) -> Credential:
+        if device.credential not in self._credentials:
+            problem = self._credentials_problem or f"{self.config.credentials_file} has no {device.credential!r}"
+            raise DeviceError(f"can't be asked: {problem}")
+        return self._credentials[device.credential]
+
+    def _profile(self, device: AssignedDevice) -> str:
+        if device.profile and device.profile not in self._profiles.all:
+            raise DeviceError(f"the registry gives it the profile {device.profile!r}, which is not known here")
+        return device.profile
+
+    def _read_credentials(self) -> None:
+        """The credentials file, when it is new. One that can't be used leaves those in force that were."""
+        path = Path(self.config.credentials_file)
+        try:
+            written = path.stat().st_mtime
+        except OSError:
+            written = 0.0
+        if written == self._credentials_read or not self._assignments.current.devices:
+            return
+        self._credentials_read = written
+        try:
+            self._credentials, self._credentials_problem = load_credentials(path), ""
+        except HaidangError as error:
+            self.failures["error"] += 1
+            self._credentials_problem = str(error)
+            log.error("%s", error)

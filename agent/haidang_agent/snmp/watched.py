@@ -1,0 +1,47 @@
+"""One assigned device: what polls of it remember, and when the next one is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from haidang_wire.assignment import AssignedDevice
+
+from haidang_agent.schedule import phase_of
+from haidang_agent.snmp.device import Memory
+
+# A device that sends traps without end is not polled without end.
+_AGAIN_SECONDS = 5.0
+
+
+class Watched:
+    """A device and the state between its polls."""
+
+    def __init__(self, device: AssignedDevice, interval: float) -> None:
+        self.device = device
+        self.memory = Memory()
+        self.said: list[str] = []
+        self._interval = interval
+        self._phase = phase_of(device.id, interval)
+        self._asked = asyncio.Event()
+        self._polled_at = 0.0
+
+    def ask(self) -> None:
+        """Poll it now, and all of it: something happened to it."""
+        self.memory.read_at = float("-inf")
+        self._asked.set()
+
+    async def due(self, *, first: bool) -> None:
+        """Return when it is to be polled: at once at first, then on a grid shifted by its phase,
+        so that devices spread over the interval, or when somebody asked."""
+        now = time.monotonic()
+        grid = (now - self._phase) // self._interval * self._interval + self._phase + self._interval
+        if not first:
+            try:
+                await asyncio.wait_for(self._asked.wait(), grid - now)
+            except asyncio.TimeoutError:
+                pass
+            else:
+                await asyncio.sleep(max(0.0, self._polled_at + _AGAIN_SECONDS - time.monotonic()))
+        self._asked.clear()
+        self._polled_at = time.monotonic()

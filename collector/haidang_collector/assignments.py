@@ -1,0 +1,40 @@
+"""Who watches what, from the registry: each agent's assignment, and the site of each device."""
+
+from __future__ import annotations
+
+from haidang_wire.assignment import AssignedDevice, Assignment
+
+from haidang_collector.registry import Registry
+
+_NONE = Assignment()
+_NO_DEVICES: dict[str, str] = {}
+
+
+class Assignments:
+    """Made anew when another registry is in force."""
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        devices: dict[str, list[AssignedDevice]] = {}
+        self._sites: dict[str, dict[str, str]] = {}
+        for device in registry.devices if registry else ():
+            if device.agent:
+                assigned = AssignedDevice(
+                    device.id, device.address, device.port, device.credential, device.profile,
+                    tuple(device.trap_addresses),
+                )  # fmt: skip
+                devices.setdefault(device.agent, []).append(assigned)
+                self._sites.setdefault(device.agent, {})[device.id] = device.site
+        self._of = {agent: Assignment(tuple(assigned)) for agent, assigned in devices.items()}
+        self._versions = {agent: assignment.version for agent, assignment in self._of.items()}
+
+    def of(self, agent: str) -> Assignment:
+        """What the agent is to watch."""
+        return self._of.get(agent, _NONE)
+
+    def version(self, agent: str) -> str:
+        """Of its assignment; empty when it has none."""
+        return self._versions.get(agent, "")
+
+    def devices(self, agent: str) -> dict[str, str]:
+        """The devices the agent may speak for, and the site of each."""
+        return self._sites.get(agent, _NO_DEVICES)
