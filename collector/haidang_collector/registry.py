@@ -314,7 +314,8 @@ def _check_circuits(registry: Registry, document: _Document) -> None:
             if end.interface:
                 owner = ports.setdefault((end.device, end.interface), circuit.id)
                 if owner != circuit.id or end == circuit.ends[1 - number]:
-                    document.fault((*at, "interface"), f"{end.interface!r} of {end.device!r} is that of {owner!r} already")
+                    text = f"{end.interface!r} of {end.device!r} is that of {owner!r} already"
+                    document.fault((*at, "interface"), text)
 
 
 def _explain(kind: str, message: str, value: object, path: Path_) -> str:

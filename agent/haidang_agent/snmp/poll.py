@@ -173,11 +173,13 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
         }
         limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
         names = CATALOGUE[f"haidang_{reading.metric}"].labels
+        plain = columns[0] if len(columns) == 1 and not others else None
+        name, samples = f"haidang_{reading.metric}", found.samples
         indexes = columns[0][1] if len(columns) == 1 else dict.fromkeys(i for _, rows in columns for i in rows)
         for index in indexes:
             if conditions and not all(_part(rows, index) in wanted for rows, wanted in conditions):
                 continue
-            value = _first(columns, others, index)
+            value = meaning(plain[0], plain[1][index]) if plain else _first(columns, others, index)
             if value is None:
                 continue
             if index not in words_of:
@@ -190,7 +192,9 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
             else:
                 labels = found.labels(**{n: w for n, w in words_of[index].items() if n in names})
                 labels_of[index, names] = labels
-            found.put(reading.metric, value, labels, (f"{column.oid}.{index}" for column, _ in columns))
+            samples[name, labels] = value  # the hot loop: found.put() without its call
+            if found.trace:
+                found.put(reading.metric, value, labels, (f"{column.oid}.{index}" for column, _ in columns))
             if limits:
                 _limits(found, reading, limits, index, dict(labels))
 
@@ -239,6 +243,8 @@ def meaning(column: Column, raw: Value) -> float | None:
     if column.enum is not None:
         written = str(raw) if isinstance(raw, int) else text(raw)
         return column.enum.get(written, column.enum.get("default"))
+    if column.plain and type(raw) is int:
+        return raw * column.scale
     if column.part:
         match = re.search(column.part, text(raw))
         raw = match.group(1) if match and match.groups() else None
@@ -251,11 +257,12 @@ def meaning(column: Column, raw: Value) -> float | None:
 
 async def _labels(device: Device, table: Table, index: str, seen: set[tuple[str, str]]) -> dict[str, str]:
     """The labels of a row: `interface` and `lane` of one that belongs to a port, else `sensor`."""
-    label = (await _fill(device, table.label, index, table)).strip() or index
     if table.interface:
         at = await _fill(device, table.interface_index, index, table)
         port = await _port(device, table, at, index)
-        return {"interface": port or label, "lane": await _fill(device, table.lane, index, table)}
+        port = port or (await _fill(device, table.label, index, table)).strip() or index
+        return {"interface": port, "lane": await _fill(device, table.lane, index, table)}
+    label = (await _fill(device, table.label, index, table)).strip() or index
     if (table.name, label) in seen:
         label = f"{label} ({index})"
     seen.add((table.name, label))

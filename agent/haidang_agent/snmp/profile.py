@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Column:
     add: tuple[str, ...] = ()
     times: str = ""
     part: str = ""
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether an integer means itself times `scale`."""
+        return self == Column(self.oid, self.scale, add=self.add, times=self.times)
 
 
 @dataclass(frozen=True)

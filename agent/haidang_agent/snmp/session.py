@@ -18,7 +18,8 @@ _T = TypeVar("_T")
 Value = Union[None, str, bytes, int, float, bool]
 
 # Tried in turn when an answer is too big for the device or for the path; 0 is GETNEXT.
-_REPETITIONS = (25, 10, 3, 0)
+# 40 counters fit an Ethernet frame; a device whose answer would not fit gives fewer (RFC 3416, section 4.2.3).
+_REPETITIONS = (40, 10, 3, 0)
 _MAX_ROWS = 200_000
 _GET_AT_ONCE = 20
 
