@@ -29,6 +29,8 @@ _SPECS = {
     for metric in CATALOGUE.values()
 }
 _SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"} | {"lifecycle"}
+# Sources whose target is a device.
+ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
 
@@ -62,7 +64,7 @@ class Speaker:
     def site_of(self, source: str) -> str | None:
         """Whose site a report is of: the device's for one about a device; None for a device not its own."""
         kind, _, target = source.partition(":")
-        return self.devices.get(target) if kind == "snmp" and target else self.site
+        return self.devices.get(target) if kind in ABOUT_DEVICES and target else self.site
 
 
 @dataclass

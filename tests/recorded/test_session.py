@@ -213,7 +213,7 @@ def test_the_source_reports_each_device_by_itself(simulator: Simulator, tmp_path
         AssignedDevice("sw-3", "127.0.0.1", simulator.port, "unknown"),
         AssignedDevice("sw-4", "127.0.0.1", simulator.port, "core", "no-such-profile"),
     )
-    source = Snmp(SnmpConfig(credentials_file=str(secrets), answer_seconds=0.5, retries=0), assignments)
+    source = Snmp(SnmpConfig(credentials_file=str(secrets), answer_seconds=0.5, retries=0), assignments, tmp_path)
     targets = source.collect().targets
     up = {name: [s.value for s in found.samples if s.metric == "haidang_device_up"] for name, found in targets.items()}
     assert up == {"sw-1": [1], "sw-2": [0], "sw-3": [0], "sw-4": [0]}

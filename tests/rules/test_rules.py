@@ -142,6 +142,11 @@ CASES = [
     Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "1x30"), {"circuit": "c1", "carrier": "vta"}),
     Case("HaidangCircuitPortDown", 20, circuit("1x30", "1x30")),
     Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "0x30")),  # somebody shut it down
+    Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"'), {**DEVICE, "kind": "dying_gasp"}),
+    Case("HaidangDyingGasp", 40, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"')),
+    Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="link_down"')),
+    Case("HaidangTrapsDropped", 20, one("agent_snmp_traps_total", "0+60x30", ',outcome="too_many"'), X),
+    Case("HaidangTrapsDropped", 20, one("agent_snmp_traps_total", "0+60x30", ',outcome="accepted"')),
     Case("HaidangDeviceRestarted", 12, device("device_uptime_seconds", "90000+60x9 30+60x20"), DEVICE),
     Case("HaidangDeviceRestarted", 5, device("device_uptime_seconds", "30+60x20")),  # new to us is no restart
     Case("HaidangOpticalReceivePowerLow", 20, light("-19x60", "-18"), LANE),

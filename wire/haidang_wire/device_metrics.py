@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haidang_wire.metric import GAUGE, INFO, Metric
+from haidang_wire.metric import COUNTER, GAUGE, INFO, Metric
 
 _SNMP = ("snmp",)
 _LANE = ("device", "interface", "lane")
@@ -36,6 +36,33 @@ DEVICE_METRICS = (
     _device("device_uptime_seconds", GAUGE, "seconds", (), "Time since the device's management started.", "1 a device"),
     _device("device_poll_seconds", GAUGE, "seconds", (), "How long the last poll took.", "1 a device"),
     _device("device_poll_complete", GAUGE, "", (), "0 when a part of the last poll was missing.", "1 a device"),
+    Metric(
+        "haidang_device_traps_total",
+        COUNTER,
+        "",
+        ("traps",),
+        ("device", "kind"),
+        "Traps and informs of a device since its probe started, by kind; `traps_dropped` are those above the limit.",
+        "kinds a device has sent",
+    ),
+    Metric(
+        "haidang_device_trap_timestamp_seconds",
+        GAUGE,
+        "seconds",
+        ("traps",),
+        ("device", "kind"),
+        "When the device last sent a trap of this kind.",
+        "kinds a device has sent",
+    ),
+    Metric(
+        "haidang_agent_snmp_traps_total",
+        COUNTER,
+        "",
+        ("snmp",),
+        ("outcome",),
+        "Datagrams at the port for traps: accepted, too_many, unknown_sender, refused (credential), malformed.",
+        "5 a probe",
+    ),
     _device(
         "interface_admin_up",
         GAUGE,

@@ -7,6 +7,8 @@ one: write the file, give it a table in `config.SourcesConfig`, and build it in 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
 from haidang_agent.source import Source, StandingSource
@@ -29,5 +31,5 @@ def build(config: AgentConfig, device: str, assignments: Assignments) -> list[So
             from haidang_agent.sources.snmp import Snmp
         except ImportError as error:
             raise not_installed(error) from error
-        sources.append(Snmp(config.sources.snmp, assignments))
+        sources.append(Snmp(config.sources.snmp, assignments, Path(config.state_dir)))
     return sources

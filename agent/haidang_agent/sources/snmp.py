@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from haidang_wire.assignment import AssignedDevice
 from haidang_wire.errors import HaidangError
@@ -22,7 +23,13 @@ from haidang_agent.snmp.session import DeviceError, Session
 from haidang_agent.snmp.watched import Watched
 from haidang_agent.source import Deliver, Findings
 
+if TYPE_CHECKING:
+    from haidang_agent.snmp.listener import Listener
+
 log = logging.getLogger(__name__)
+
+# Tasks that are no device's: no device has such a name.
+LISTENER, COUNTER = "(traps)", "(counts)"
 
 # Credentials may be mended on this machine without a change of the assignment.
 _LOOK_AGAIN_SECONDS = 60.0
@@ -33,7 +40,7 @@ class Snmp:
 
     name = "snmp"
 
-    def __init__(self, config: SnmpConfig, assignments: Assignments) -> None:
+    def __init__(self, config: SnmpConfig, assignments: Assignments, state_dir: Path) -> None:
         """Raises ConfigError for profiles that can't be used."""
         self.config = config
         self.failures = {"error": 0, "timeout": 0}
@@ -46,6 +53,11 @@ class Snmp:
         self._watched: dict[str, Watched] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(config.at_once)
+        self._listener: Listener | None = None
+        if config.traps.enabled:
+            from haidang_agent.snmp.listener import Listener  # brings pysnmp: as much memory as all the rest
+
+            self._listener = Listener(config.traps, state_dir, config.interval_seconds)
 
     def collect(self) -> Findings:
         """All devices once: a report of each; one that does not answer says haidang_device_up 0."""
@@ -71,8 +83,9 @@ class Snmp:
         try:
             while True:
                 changed.clear()
-                self._read_credentials()
+                other_credentials = self._read_credentials()
                 self._adjust(deliver)
+                await self._listen(deliver, again=other_credentials)
                 for task in [task for task in self._tasks.values() if task.done()]:
                     task.result()  # a defect: raised, counted and begun again by the schedule
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -83,6 +96,29 @@ class Snmp:
                 task.cancel()
             self._tasks.clear()
             self._watched.clear()
+
+    async def _listen(self, deliver: Deliver, *, again: bool) -> None:
+        """One task that hears traps, begun anew with other credentials, and one that counts them."""
+        if self._listener is None:
+            return
+        self._listener.assign(self._watched)
+        if again and LISTENER in self._tasks:
+            listening = self._tasks.pop(LISTENER)
+            listening.cancel()
+            await asyncio.wait({listening})
+        if self._credentials and LISTENER not in self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks[LISTENER] = loop.create_task(self._listener.run(dict(self._credentials), deliver))
+            if COUNTER not in self._tasks:
+                self._tasks[COUNTER] = loop.create_task(self._count(self._listener.counts, deliver))
+
+    async def _count(self, counts: dict[str, int], deliver: Deliver) -> None:
+        while True:
+            findings = Findings()
+            for outcome, count in counts.items():
+                findings.add("agent_snmp_traps_total", count, outcome=outcome)
+            deliver(self.name, time.time(), self.config.interval_seconds, findings)
+            await asyncio.sleep(self.config.interval_seconds)
 
     def _adjust(self, deliver: Deliver) -> None:
         """A task for each assigned device, and for no other."""
@@ -144,15 +180,16 @@ class Snmp:
             raise DeviceError(f"the registry gives it the profile {device.profile!r}, which is not known here")
         return device.profile
 
-    def _read_credentials(self) -> None:
-        """The credentials file, when it is new. One that can't be used leaves those in force that were."""
+    def _read_credentials(self) -> bool:
+        """The credentials file, when it is new; whether it was. One that can't be used leaves those
+        in force that were."""
         path = Path(self.config.credentials_file)
         try:
             written = path.stat().st_mtime
         except OSError:
             written = 0.0
         if written == self._credentials_read or not self._assignments.current.devices:
-            return
+            return False
         self._credentials_read = written
         try:
             self._credentials, self._credentials_problem = load_credentials(path), ""
@@ -160,3 +197,5 @@ class Snmp:
             self.failures["error"] += 1
             self._credentials_problem = str(error)
             log.error("%s", error)
+            return False
+        return True
