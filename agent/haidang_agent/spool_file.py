@@ -71,7 +71,7 @@ def require_intact(database: sqlite3.Connection) -> None:
     """Raises sqlite3.DatabaseError with what is damaged."""
     database.text_factory = lambda text: text.decode("utf-8", "replace")
     try:
-        problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        problem = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except UnicodeDecodeError as error:  # sqlite3's message quotes a damaged name
         raise sqlite3.DatabaseError("a name in it is damaged") from error
     if problem != "ok":
