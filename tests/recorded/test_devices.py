@@ -163,18 +163,93 @@ def test_processors_agree(recorded: dict[str, Recording], name: str) -> None:  #
     assert not missing
 
 
+# What these are is no memory of the device's own work.
+NO_MEMORY = ("swap", "cache", "buffer", "shared", "descriptor", "msglyr", "dma", "global_shared", "virtual")
+
+
+@EVERY
+def test_memory_agrees(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
+    """Each memory pool of the reference: its share in use, or bytes in use, within two percent."""
+    recording = recorded[name]
+    of: dict[str, dict[str, float]] = {}
+    for (metric, labels), value in recording.found.samples.items():
+        if metric.startswith("haidang_device_memory_"):
+            of.setdefault(dict(labels)["sensor"], {})[metric.removeprefix("haidang_device_memory_")] = value
+    shares = [
+        each.get("utilization_ratio", each.get("used_bytes", 0) / (each.get("size_bytes") or 1)) for each in of.values()
+    ]
+    used = [each["used_bytes"] for each in of.values() if "used_bytes" in each]
+    # hrStorageTable of the reference holds disks, too: those of other sizes than any memory.
+    sizes = [each.get("size_bytes") for each in of.values()]
+    missing = [
+        (pool["mempool_descr"], pool["mempool_used"], pool["mempool_total"], pool["mempool_perc"])
+        for pool in recording.expected["mempools_reference"]
+        if not any(abs(pool["mempool_perc"] / 100 - share) < 0.015 for share in shares)
+        and not any(abs(pool["mempool_used"] - each) <= 0.02 * each for each in used)
+        and not any(word in pool["mempool_descr"].lower() for word in NO_MEMORY)
+        and not (pool["mempool_type"] == "hrstorage" and pool["mempool_total"] not in sizes)
+    ]
+    assert not missing, (missing, of)
+
+
+# Sessions of routing protocols, ports in spanning tree: the metric, its label's value, its value.
+SESSIONS = {
+    "comware": [("bgp_peer_up", "95.43.23.53", 1), ("bgp_peer_established_seconds", "192.168.1.57", 22497219)],
+    "fortigate_60fospfv3": [("ospf_neighbor_up", "10.0.11.4", 1)],
+}
+
+
+@pytest.mark.parametrize("name", sorted(SESSIONS))
+def test_routing_sessions(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
+    if name not in recorded:
+        pytest.skip(f"{name} is not among the recordings")
+    for metric, peer, wanted in SESSIONS[name]:
+        found = {
+            dict(labels)["peer"]: value
+            for (of, labels), value in recorded[name].found.samples.items()
+            if of == f"haidang_{metric}"
+        }
+        assert found[peer] == wanted
+
+
+@EVERY
+def test_spanning_tree_and_frame_errors_are_as_recorded(recorded: dict[str, Recording], name: str) -> None:  # noqa: F811
+    """Every row of dot1dStpPortTable that is not disabled, and of dot3StatsTable, is a sample with its value."""
+    recording = recorded[name]
+    rows = dict(
+        line.split("|")[::2]
+        for line in (FOLDER / f"{name}.snmprec").read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith(("1.3.6.1.2.1.17.2.15.1.3.", "1.3.6.1.2.1.10.7.2.1.3."))
+    )
+    found = recording.by_oid()
+    for oid, raw in rows.items():
+        if oid.startswith("1.3.6.1.2.1.10.7."):
+            assert ("haidang_interface_fcs_errors_total", float(raw)) in found[oid]
+        elif raw != "1":
+            assert ("haidang_interface_stp_forwarding", float(raw == "5")) in found[oid]
+
+
 # What an operator must know of an appliance or a UPS: the metric, its sensor and its value.
 STATES = {
     "asa": [("appliance_ha_ok", "Primary unit (this device)", 1), ("appliance_ha_ok", "Secondary unit", 1)],
-    "gaia_15600": [("appliance_ha_ok", "cluster", 1), ("device_fan_ok", "System Fan 1", 1)],
-    "sophos-xg_sg230": [("appliance_license_ok", "enhanced plus support", None)],
-    "fortigate_100e": [("device_sessions", None, 1380)],
-    "panos_440": [("device_sessions", None, 241)],
+    "gaia_15600": [
+        ("appliance_ha_ok", "cluster", 1), ("appliance_ha_active", "cluster", 0), ("device_fan_ok", "System Fan 1", 1),
+        ("device_sensor_ok", "Intake Temp", 1), ("device_sensor_ok", "VCC 12V", 1),
+    ],
+    "sophos-xg_sg230": [
+        ("appliance_license_ok", "enhanced plus support", None), ("appliance_license_ok", "web protection", 0),
+    ],
+    "fortigate_100e": [("device_sessions", None, 1380), ("vpn_tunnels", "IPsec", 2)],
+    "fortigate_60fospfv3": [("device_sessions", None, 313), ("device_sensor_ok", "CPU ON-DIE Temperature", 1)],
+    "panos_440": [("device_sessions", None, 241), ("vpn_tunnels", "GlobalProtect", 0)],
     "sonicwall_sonicos7": [("device_sessions", None, 573)],
-    "generex-ups_cs141": [("ups_battery_low", None, 0), ("ups_on_battery", None, 0)],
+    "pfsense": [("device_sessions", None, 140)],
+    "generex-ups_cs141": [("ups_battery_low", None, 0), ("ups_on_battery", None, 0), ("ups_bypass", None, 1)],
     "eaton-mgeups_9px": [
         ("ups_battery_low", None, 0), ("ups_on_battery", None, 0), ("ups_battery_replace", None, 0),
-        ("ups_runtime_left_seconds", None, 1464),
+        ("ups_runtime_left_seconds", None, 1464), ("ups_bypass", None, 0), ("ups_overloaded", None, 0),
+        ("ups_input_ok", None, 1), ("ups_battery_fault", "battery", 0), ("ups_battery_fault", "charger", 0),
+        ("device_sensor_ok", "temperature", 1), ("device_sensor_ok", "inverter", 1),
     ],
     "comware": [("device_fan_ok", "fan 0", 1), ("device_power_supply_ok", "power supply 2", 1)],
     "ios_2960x": [("device_fan_ok", "Switch#1, Fan#1", 1)],

@@ -90,6 +90,9 @@ def agent_down(up: str, stopped: str, start: str = "-9999x60") -> dict[str, str]
     return {**one("agent_up", up), **one("agent_stopped", stopped), "haidang_collector_start_timestamp_seconds": start}
 
 
+PEER = ',peer="10.0.0.1"'
+LAG = ',interface="ge1",lag="ae0"'
+AV = ',sensor="av"'
 REGISTERED = {f'haidang_device_registry_info{{{AGENT},device="sw",role="switch"}}': "1x30"}
 
 
@@ -172,6 +175,29 @@ CASES = [
     Case("HaidangLicenseEnded", 90, device("appliance_license_ok", "1x100", ',sensor="web"')),
     Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "0x30", ',sensor="b"'), {**DEVICE, "sensor": "b"}),
     Case("HaidangHighAvailabilityLost", 10, device("appliance_ha_ok", "1x30", ',sensor="b"')),
+    Case("HaidangDeviceHot", 40, device("device_temperature_celsius", "90x60", ',sensor="CPU"'), {**DEVICE, "sensor": "CPU"}),
+    Case("HaidangDeviceHot", 200, device("device_temperature_celsius", "45x150 60x90", ',sensor="CPU"'), {**DEVICE, "sensor": "CPU"}),
+    Case("HaidangDeviceHot", 200, device("device_temperature_celsius", "60x240", ',sensor="CPU"')),
+    Case("HaidangDeviceSensorAlarm", 20, device("device_sensor_ok", "0x30", ',sensor="12V"'), {**DEVICE, "sensor": "12V"}),
+    Case("HaidangDeviceSensorAlarm", 20, device("device_sensor_ok", "1x30", ',sensor="12V"')),
+    Case("HaidangRoutingSessionDown", 30, device("bgp_peer_up", "1x10 0x40", PEER), {**DEVICE, "peer": "10.0.0.1"}),
+    Case("HaidangRoutingSessionDown", 30, device("bgp_peer_up", "0x40", PEER)),  # never was up
+    Case("HaidangRoutingSessionDown", 30, {**device("ospf_neighbor_up", "1x10 _x40", PEER), **device("device_up", "1x60")}, {**DEVICE, "peer": "10.0.0.1"}),
+    Case("HaidangRoutingSessionDown", 30, {**device("ospf_neighbor_up", "1x10 _x40", PEER), **device("device_up", "1x10 0x60")}),
+    Case("HaidangRoutingSessionDown", 30, {**device("ospf_neighbor_up", "1x60", PEER), **device("device_up", "1x60")}),
+    Case("HaidangLagMemberDown", 30, device("interface_lag_distributing", "1x10 0x40", LAG), {**DEVICE, "interface": "ge1", "lag": "ae0"}),
+    Case("HaidangLagMemberDown", 30, device("interface_lag_distributing", "1x50", LAG)),
+    Case("HaidangRingOpen", 10, device("ring_ok", "0x30", ',sensor="ring 1"'), {**DEVICE, "sensor": "ring 1"}),
+    Case("HaidangRingOpen", 10, device("ring_ok", "1x30", ',sensor="ring 1"')),
+    Case("HaidangSignaturesOld", 21 * 1440, device("appliance_signature_timestamp_seconds", "0x30240", AV), {**DEVICE, "sensor": "av"}),
+    Case("HaidangSignaturesOld", 13 * 1440, device("appliance_signature_timestamp_seconds", "0x30240", AV)),
+    Case("HaidangSignaturesOld", 21 * 1440, device("appliance_signature_info", "1x30300", f'{AV},version="7"'), {**DEVICE, "sensor": "av", "version": "7"}),
+    Case("HaidangSignaturesOld", 21 * 1440, device("appliance_signature_info", "_x14000 1x17000", f'{AV},version="7"')),
+    Case("HaidangLicenseEnding", 90, device("appliance_license_expiry_timestamp_seconds", f"{20 * DAY}x100", AV), {**DEVICE, "sensor": "av"}),
+    Case("HaidangLicenseEnding", 90, device("appliance_license_expiry_timestamp_seconds", f"{90 * DAY}x100", AV)),
+    Case("HaidangUpsUnprotected", 20, device("ups_bypass", "1x30"), DEVICE),
+    Case("HaidangUpsUnprotected", 20, device("ups_battery_fault", "1x30", ',sensor="charger"'), DEVICE),
+    Case("HaidangUpsUnprotected", 20, {**device("ups_bypass", "0x30"), **device("ups_overloaded", "0x30")}),
     Case("HaidangVpnDown", 30, device("vpn_up", "1x10 0x40", ',sensor="hq"'), {**DEVICE, "sensor": "hq"}),
     Case("HaidangVpnDown", 30, device("vpn_up", "0x40", ',sensor="hq"')),
     Case("HaidangCollectorDown", 5, {'up{job="haidang",instance="collector"}': "1 0x10"}, {"job": "haidang", "instance": "collector"}),

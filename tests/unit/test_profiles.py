@@ -6,14 +6,16 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from haidang_agent import cli
 from haidang_agent.snmp.poll import meaning
 from haidang_agent.snmp.profile import SHIPPED, Column, Profiles, load_profile, load_profiles
 from haidang_agent.snmp.session import Value
-from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
+from haidang_agent.snmp.values import address, bit, milliwatts_to_dbm, number, text, timestamp
 from haidang_wire.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +143,65 @@ def test_text_of_devices() -> None:
 def test_light(milliwatts: float, dbm: float | None) -> None:
     found = milliwatts_to_dbm(milliwatts)
     assert found == (None if dbm is None else pytest.approx(dbm, abs=0.005))
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (bytes([7, 234, 11, 25, 8, 30, 0, 0]), 1795595400),  # 2026-11-25 08:30:00, no zone
+        (bytes([7, 234, 11, 25, 15, 30, 0, 0]) + b"+" + bytes([7, 0]), 1795595400),
+        (b"91.04432(2026-11-25 08:30)", 1795595400),
+        (b"Nov 25 2026", 1795564800),
+        (b"25 Nov 2026", 1795564800),
+        (b"Wed Nov 25 08:30:00 2026", 1795595400),
+        (b"2026/11/25 08:30:00", 1795595400),
+        (b"fail", None),
+        (bytes([7, 234, 13, 40, 8, 30, 0, 0]), None),
+        (None, None),
+    ],
+)
+def test_dates_of_devices(raw: Any, wanted: float | None) -> None:
+    assert timestamp(raw) == wanted
+
+
+def test_bits_and_addresses() -> None:
+    assert [bit(b"\x3d", place) for place in range(9)] == [False, False, True, True, True, True, False, True, False]
+    assert not bit(None, 0)
+    assert address(["1", "4", "10", "0", "0", "7"]) == "10.0.0.7"
+    assert address(["2", "16", *["0"] * 15, "1"]) == "::1"
+    assert address(["1", "4", "10", "0"]) == "1.4.10.0"
+    assert address(["x", "y"]) == "x.y"
+
+
+@given(st.one_of(st.none(), st.binary(max_size=40), st.text(max_size=40), st.integers(), st.floats()))
+def test_any_value_is_a_date_or_none(value: Any) -> None:
+    found = timestamp(value)
+    assert found is None or -1e12 < found < 1e12
+    bit(value, 3)
+
+
+@given(st.lists(st.text(max_size=5), max_size=24))
+def test_any_index_is_an_address(parts: list[str]) -> None:
+    assert isinstance(address(parts), str)
+
+
+COLUMN = Column("1.3")
+
+
+@pytest.mark.parametrize(
+    ("column", "raw", "wanted"),
+    [
+        (replace(COLUMN, transform="present"), b"uplink", 1.0),
+        (replace(COLUMN, transform="present"), b"  ", None),
+        (replace(COLUMN, transform="timestamp"), b"Nov 25 2026", 1795564800),
+        (replace(COLUMN, bit=5), b"\x3c", 1.0),
+        (replace(COLUMN, bit=5), b"\xc0", 0.0),
+        (replace(COLUMN, scale=0.5), 7, 3.5),
+        (replace(COLUMN, scale=0.5, absent=(7.0,)), 7, None),
+    ],
+)
+def test_what_columns_mean(column: Column, raw: Any, wanted: float | None) -> None:
+    assert meaning(column, raw) == wanted
 
 
 @pytest.mark.parametrize("command", [["device", "127.0.0.1"], ["once", "--config", "agent.toml"]])

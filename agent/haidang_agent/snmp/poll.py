@@ -10,12 +10,12 @@ from haidang_wire.metric import COUNTER
 from haidang_wire.metrics import CATALOGUE
 from haidang_wire.report import Fact
 
-from haidang_agent.snmp import entity_sensors, neighbours
+from haidang_agent.snmp import entity_sensors, host_memory, neighbours
 from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory
 from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
-from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
+from haidang_agent.snmp.values import address, bit, milliwatts_to_dbm, number, text, timestamp
 
 _UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
@@ -25,7 +25,7 @@ _SYSTEM = [SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, _UPTIME, _LOCATION, _ENGINE_TIME,
 # unless the device says (or its ports show) that something changed.
 EVERYTHING_SECONDS = 600.0
 _AFTER_CHANGE_SECONDS = 120.0
-_TEMPLATE = re.compile(r"\{(index|column|entity)(?::([\d.]+))?\}")
+_TEMPLATE = re.compile(r"\{(index|column|entity|port|address)(?::([\d.]+))?\}")
 
 
 async def poll(
@@ -65,6 +65,7 @@ async def poll(
     await device.ports()
     for sensors in chosen.entity_sensors:
         await entity_sensors.read(found, device, sensors)
+    await host_memory.read(found, device)
     for table in chosen.tables:
         await _table(found, device, table)
     if everything:
@@ -169,7 +170,10 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
     for reading in table.readings:
         columns = [(column, await device.column(column.oid)) for column in reading.columns]
         others = {
-            oid: await device.column(oid) for column in reading.columns for oid in (*column.add, column.times) if oid
+            oid: await device.column(oid)
+            for column in reading.columns
+            for oid in (*column.add, *column.subtract, column.times)
+            if oid
         }
         limits = [(level, column, await device.column(column.oid)) for level, column in reading.thresholds]
         names = CATALOGUE[f"haidang_{reading.metric}"].labels
@@ -177,7 +181,7 @@ async def _table(found: Poll, device: Device, table: Table) -> None:
         name, samples = f"haidang_{reading.metric}", found.samples
         indexes = columns[0][1] if len(columns) == 1 else dict.fromkeys(i for _, rows in columns for i in rows)
         for index in indexes:
-            if conditions and not all(_part(rows, index) in wanted for rows, wanted in conditions):
+            if conditions and not all(_holds(_part(rows, index), wanted) for rows, wanted in conditions):
                 continue
             value = meaning(plain[0], plain[1][index]) if plain else _first(columns, others, index)
             if value is None:
@@ -205,6 +209,11 @@ def _part(rows: dict[str, Value] | int, index: str) -> str:
     return text(rows.get(index))
 
 
+def _holds(value: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a value is one of those wanted; `!X` wants any but X."""
+    return value in wanted or any(each[:1] == "!" and value != each[1:] for each in wanted)
+
+
 def _limits(
     found: Poll,
     reading: Reading,
@@ -228,6 +237,8 @@ def _first(
             continue
         if column.add:
             value += sum(number(others[oid].get(index)) or 0.0 for oid in column.add) * column.scale
+        if column.subtract:
+            value -= sum(number(others[oid].get(index)) or 0.0 for oid in column.subtract) * column.scale
         if not column.times:
             return value
         factor = number(others[column.times].get(index))
@@ -245,10 +256,14 @@ def meaning(column: Column, raw: Value) -> float | None:
         return column.enum.get(written, column.enum.get("default"))
     if column.plain and type(raw) is int:
         return raw * column.scale
+    if column.bit >= 0:
+        return float(bit(raw, column.bit))
+    if column.transform == "present":
+        return 1.0 if text(raw) else None
     if column.part:
         match = re.search(column.part, text(raw))
         raw = match.group(1) if match and match.groups() else None
-    value = number(raw)
+    value = timestamp(raw) if column.transform == "timestamp" else number(raw)
     if value is None or value in column.absent or not column.minimum <= value <= column.maximum:
         return None
     value = value * column.scale + column.offset
@@ -283,8 +298,9 @@ async def _port(device: Device, table: Table, at: str, index: str) -> str | None
 
 
 async def _fill(device: Device, template: str, index: str, table: Table) -> str:
-    """A template: {index}, {index:1} (a part of it), {column:3} or {column:OID} (text of the same
-    row), {entity} (name of the entity the index begins with)."""
+    """A template: {index}, {index:1} (a part of it), {address:1} (an InetAddressType and InetAddress
+    from there on), {column:3} or {column:OID} (text of the same row), {port:3} (the port whose
+    ifIndex that is), {entity} (name of the entity the index begins with)."""
     if "{" not in template:
         return template
     result, last = "", 0
@@ -298,11 +314,14 @@ async def _fill(device: Device, template: str, index: str, table: Table) -> str:
                 result += index
             elif int(argument) < len(parts):
                 result += parts[int(argument)]
+        elif kind == "address":
+            result += address(parts[int(argument or 0) :])
         elif kind == "entity":
             result += await device.entity_name(parts[int(argument or 0)] if int(argument or 0) < len(parts) else "")
         elif argument:
             oid = argument if "." in argument else f"{table.entry}.{argument}"
             rows = await device.column(oid)
             # A row of a narrower table may describe it: the name of its first part.
-            result += text(rows.get(index, rows.get(parts[0])))
+            written = text(rows.get(index, rows.get(parts[0])))
+            result += (await device.ports()).get(written, "") if kind == "port" else written
     return result + template[last:]

@@ -23,7 +23,7 @@ GENERIC = "generic"
 
 _OID = re.compile(r"\d+(\.\d+)+")
 _INDEX_PART = re.compile(r"index:\d+")
-_TRANSFORMS = ("", "mw_to_dbm")
+_TRANSFORMS = ("", "mw_to_dbm", "timestamp", "present")
 _JOINS = ("", "ifIndex", "entity", "bridgePort")
 _LEVELS = ("low_alarm", "low_warning", "high_warning", "high_alarm")
 
@@ -34,8 +34,10 @@ class Column:
 
     Raw values in `absent` or beyond `minimum` and `maximum` mean nothing. `enum` maps raw
     numbers (and `default` all others); else a value is times `scale`, plus `offset`, then
-    through `transform`, plus the columns of `add`, times the column `times`. `part` is a
-    regular expression whose first group is the number in a text.
+    through `transform`, plus the columns of `add` without those of `subtract`, times the column
+    `times`. `part` is a regular expression whose first group is the number in a text; `bit` the place of one in a bit
+    string (0 is the first octet's highest, RFC 2578 section 8.3). The transform `timestamp` reads a
+    DateAndTime or a date in words as Unix seconds, `present` gives 1 for any text.
     """
 
     oid: str
@@ -47,13 +49,15 @@ class Column:
     maximum: float = math.inf
     enum: dict[str, float] | None = None
     add: tuple[str, ...] = ()
+    subtract: tuple[str, ...] = ()
     times: str = ""
     part: str = ""
+    bit: int = -1
 
     @cached_property
     def plain(self) -> bool:
         """Whether an integer means itself times `scale`."""
-        return self == Column(self.oid, self.scale, add=self.add, times=self.times)
+        return self == Column(self.oid, self.scale, add=self.add, subtract=self.subtract, times=self.times)
 
 
 @dataclass(frozen=True)
@@ -250,9 +254,7 @@ class _Reader:
         )
 
     def reading(self, value: Any, entry: str, line: int) -> Reading:
-        shape = (
-            "metric column first scale offset transform absent minimum maximum enum add times part labels thresholds"
-        )
+        shape = f"metric first labels thresholds {' '.join(_COLUMN_KEYS)}"
         at = self.keys(value, "read", line, shape)
         metric = self.text(at, "metric")
         known = CATALOGUE.get(f"haidang_{metric}")
@@ -277,7 +279,9 @@ class _Reader:
         """A limit: a column read as the value's own, or one with a shape of its own."""
         if isinstance(value, _Map):
             return self.column(value, entry, line)
-        return replace(like, oid=self.oid(value, level, line, entry), add=(), minimum=-math.inf, maximum=math.inf)
+        return replace(
+            like, oid=self.oid(value, level, line, entry), add=(), subtract=(), minimum=-math.inf, maximum=math.inf
+        )
 
     def column(self, value: Any, entry: str, line: int) -> Column:
         at = self.keys(value, "a column", line, " ".join(_COLUMN_KEYS))
@@ -297,8 +301,12 @@ class _Reader:
             maximum=self.number(at.get("maximum", math.inf), "maximum", line),
             enum={raw: self.number(v, f"enum.{raw}", line) for raw, v in enum.items()} if enum else None,
             add=tuple(self.oid(v, "add", line, entry) for v in self.items(at.get("add", []), "add", line)),
+            subtract=tuple(
+                self.oid(v, "subtract", line, entry) for v in self.items(at.get("subtract", []), "subtract", line)
+            ),
             times=self.oid(at["times"], "times", line, entry) if "times" in at else "",
             part=self.text(at, "part", ""),
+            bit=int(self.number(at.get("bit", -1), "bit", line)),
         )
 
 
@@ -312,8 +320,10 @@ _COLUMN_KEYS = (
     "maximum",
     "enum",
     "add",
+    "subtract",
     "times",
     "part",
+    "bit",
 )
 
 

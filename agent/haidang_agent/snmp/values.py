@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
+from datetime import datetime, timedelta, timezone
 
 from haidang_agent.snmp.session import Value
 
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 _LARGEST = 1e300  # SNMP's largest is 2**64; NaN is below nothing
+_DATE = re.compile(
+    r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[ T]\d{1,2}:\d{2}(?::\d{2})?)?|[A-Za-z]{3} +\d{1,2},? (?:\d\d:\d\d:\d\d )?\d{4}"
+    r"|\d{1,2} [A-Za-z]{3} \d{4}"
+)
+_DATE_FORMATS = (
+    "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%b %d %Y", "%b %d %H:%M:%S %Y", "%d %b %Y",
+)  # fmt: skip
 _COMMA = re.compile(r"\s*[-+]?\d+,\d+(?![\d,])")
 
 
@@ -49,3 +58,49 @@ def number(value: Value) -> float | None:
 def milliwatts_to_dbm(milliwatts: float) -> float | None:
     """dBm of a power; None for no power, which is no light and has no dBm."""
     return 10 * math.log10(milliwatts) if milliwatts > 0 else None
+
+
+def bit(value: Value, place: int) -> bool:
+    """A bit of a bit string; those beyond its end are 0 (RFC 2578, section 8.3)."""
+    at = place // 8
+    return isinstance(value, bytes) and at < len(value) and bool(value[at] >> (7 - place % 8) & 1)
+
+
+def timestamp(value: Value) -> float | None:
+    """Unix seconds of a DateAndTime (RFC 2579; UTC where it names no zone) or of the date in a text."""
+    if isinstance(value, bytes) and len(value) in (8, 11):
+        found = _date_and_time(value)
+        if found is not None:
+            return found
+    match = _DATE.search(text(value))
+    if match is None:
+        return None
+    written = " ".join(match.group().replace("/", "-").replace("T", " ").replace(",", "").split())
+    for shape in _DATE_FORMATS:
+        try:
+            return datetime.strptime(written, shape).replace(tzinfo=timezone.utc).timestamp()
+        except ValueError:
+            continue
+    return None
+
+
+def _date_and_time(raw: bytes) -> float | None:
+    year, (month, day, hour, minute, second) = int.from_bytes(raw[:2], "big"), raw[2:7]
+    try:
+        zone = timezone.utc
+        if len(raw) == 11:
+            away = timedelta(hours=raw[9], minutes=raw[10])
+            zone = timezone(-away if raw[8:9] == b"-" else away)
+        return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def address(parts: list[str]) -> str:
+    """The address an index holds as InetAddressType, length, octets (RFC 4001); what can't be read is
+    the index itself."""
+    try:
+        octets = bytes(int(part) for part in parts[2 : 2 + int(parts[1])])
+        return str(ipaddress.ip_address(octets[:16] if len(octets) > 8 else octets[:4]))
+    except (ValueError, IndexError):
+        return ".".join(parts)
