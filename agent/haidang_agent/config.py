@@ -90,12 +90,23 @@ class SnmpConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
+class SwitchConfig(SourceConfig):
+    """Sources for switches that run Linux, and machines with an SFP. They need `packaging/switch.conf`."""
+
+    enabled: bool = key(False, "Whether the source runs.")
+    interval_seconds: float = key(60.0, "Time between two runs.", minimum=5)
+    timeout_seconds: float = key(30.0, "A run longer than this counts as failed.", minimum=0.1)
+
+
+@dataclass(frozen=True)
 class SourcesConfig:
     """`[sources.*]`: a table a source."""
 
     agent: SourceConfig = table(SourceConfig)
     host: SourceConfig = table(SourceConfig)
     reachability: ReachabilityConfig = table(ReachabilityConfig)
+    transceivers: SwitchConfig = table(SwitchConfig)
+    lldp: SwitchConfig = table(SwitchConfig)
     snmp: SnmpConfig = table(SnmpConfig)
 
 

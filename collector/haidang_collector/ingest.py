@@ -28,7 +28,9 @@ _SPECS = {
     metric.name: (metric.sources, frozenset(metric.labels), "".join(f',{n}="%({n})s"' for n in metric.labels))
     for metric in CATALOGUE.values()
 }
-_SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"} | {"lifecycle"}
+# Those that report samples, and those of facts and events alone.
+_SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
+_SOURCES |= {"lifecycle", "lldp"}
 # Sources whose target is a device.
 ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from haidang_agent import cli
+from haidang_agent.light import milliwatts_to_dbm
 from haidang_agent.snmp.poll import meaning
 from haidang_agent.snmp.profile import SHIPPED, Column, Profiles, load_profile, load_profiles
 from haidang_agent.snmp.session import Value
-from haidang_agent.snmp.values import address, bit, milliwatts_to_dbm, number, text, timestamp
+from haidang_agent.snmp.values import address, bit, number, text, timestamp
 from haidang_wire.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st

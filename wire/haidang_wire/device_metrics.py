@@ -5,6 +5,7 @@ from __future__ import annotations
 from haidang_wire.metric import COUNTER, GAUGE, INFO, Metric
 
 _SNMP = ("snmp",)
+_OPTICS = ("snmp", "transceivers")
 _LANE = ("device", "interface", "lane")
 _LEVEL = "`low_alarm`, `low_warning`, `high_warning`, `high_alarm`"
 
@@ -16,9 +17,9 @@ def _device(name: str, type: str, unit: str, labels: tuple[str, ...], help: str,
 def _optical(quantity: str, unit: str, help: str) -> tuple[Metric, Metric]:
     """A quantity of a transceiver, and its alarm and warning limits."""
     return (
-        Metric(f"haidang_optical_{quantity}_{unit}", GAUGE, unit, _SNMP, _LANE, help, "1 a lane"),
+        Metric(f"haidang_optical_{quantity}_{unit}", GAUGE, unit, _OPTICS, _LANE, help, "1 a lane"),
         Metric(
-            f"haidang_optical_{quantity}_threshold_{unit}", GAUGE, unit, _SNMP, (*_LANE, "level"),
+            f"haidang_optical_{quantity}_threshold_{unit}", GAUGE, unit, _OPTICS, (*_LANE, "level"),
             f"The device's own limits of this; level: {_LEVEL}.", "4 a lane",
         ),
     )  # fmt: skip

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 
+from haidang_agent.light import milliwatts_to_dbm
 from haidang_agent.snmp.device import Device
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.profile import EntitySensors, threshold_metric
 from haidang_agent.snmp.session import Value
-from haidang_agent.snmp.values import milliwatts_to_dbm, number, text
+from haidang_agent.snmp.values import number, text
 
 # entPhySensorType / entSensorType (RFC 3433; CISCO-ENTITY-SENSOR-MIB adds dBm).
 _OTHER, _VOLTS_AC, _VOLTS_DC, _AMPERES, _WATTS, _HERTZ, _CELSIUS, _PERCENT, _RPM, _DBM = 1, 3, 4, 5, 6, 7, 8, 9, 10, 14

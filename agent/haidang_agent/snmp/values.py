@@ -55,11 +55,6 @@ def number(value: Value) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def milliwatts_to_dbm(milliwatts: float) -> float | None:
-    """dBm of a power; None for no power, which is no light and has no dBm."""
-    return 10 * math.log10(milliwatts) if milliwatts > 0 else None
-
-
 def bit(value: Value, place: int) -> bool:
     """A bit of a bit string; those beyond its end are 0 (RFC 2578, section 8.3)."""
     at = place // 8

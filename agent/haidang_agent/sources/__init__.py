@@ -23,6 +23,14 @@ def build(config: AgentConfig, device: str, assignments: Assignments) -> list[So
         sources.append(Host(device))
     if config.sources.reachability.enabled:
         sources.append(Reachability(config.sources.reachability))
+    if config.sources.transceivers.enabled:
+        from haidang_agent.sources.transceivers import Transceivers
+
+        sources.append(Transceivers(device))
+    if config.sources.lldp.enabled:
+        from haidang_agent.sources.lldp import Lldp
+
+        sources.append(Lldp(device))
     if config.sources.snmp.enabled:
         # Only a probe has the libraries for it, and pays for them.
         from haidang_agent.snmp import not_installed
