@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from haidang_agent.snmp.session import Manner, Session, Value, Walk
 from haidang_agent.snmp.values import number, text
@@ -25,7 +26,8 @@ class Memory:
     """What polls of one device remember for the next: what seldom changes, or was not there.
 
     `state` is what of the device tells that any of it may have changed, `ports` ifIndex → the
-    name of a port in metrics.
+    name of a port in metrics. There is one of these for each of a thousand devices: what is only
+    compared is kept as its hash.
     """
 
     manner: Manner = field(default_factory=Manner)
@@ -34,20 +36,28 @@ class Memory:
     state: tuple[object, ...] = ()
     identity: dict[str, str] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)
-    ports_up: frozenset[object] = frozenset()
-    absent: set[str] = field(default_factory=set)
+    ports_up: int = 0
+    if_names: int = 0
+    absent: frozenset[str] = frozenset()
     entity_ports: dict[str, str | None] = field(default_factory=dict)
     entity_names: dict[str, str] = field(default_factory=dict)
     entity_descriptions: dict[str, str] = field(default_factory=dict)
-    if_names: dict[str, str] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Read everything anew. What the device can bear stays known, and its ports until they are read."""
-        for learnt in (
-            self.identity, self.absent, self.entity_ports, self.entity_names, self.entity_descriptions, self.if_names,
-        ):  # fmt: skip
+        for learnt in (self.identity, self.entity_ports, self.entity_names, self.entity_descriptions):
             learnt.clear()
-        self.read_at = -math.inf
+        self.absent, self.if_names, self.read_at = frozenset(), 0, -math.inf
+
+    def note_absent(self, oids: set[str]) -> None:
+        """The device has none of these columns."""
+        self.absent = _shared(self.absent | oids)
+
+
+@lru_cache(maxsize=256)
+def _shared(oids: frozenset[str]) -> frozenset[str]:
+    # Devices of a kind lack the same columns: they hold one set.
+    return oids
 
 
 class Device:
@@ -57,6 +67,7 @@ class Device:
         self.session = session
         self.memory = memory or Memory()
         self.notes: list[str] = []
+        self.absent: set[str] = set()
         self._columns: dict[str, dict[str, Value]] = {}
         self._ports: dict[str, str] | None = None
         self._ports_by_name: dict[str, str] | None = None
@@ -70,7 +81,7 @@ class Device:
             if not walk.complete and walk.note not in self.notes:
                 self.notes.append(walk.note)
             if walk.complete and not walk.rows:
-                self.memory.absent.add(oid)
+                self.absent.add(oid)
             self._columns[oid] = walk.rows
         return self._columns[oid]
 
@@ -79,8 +90,8 @@ class Device:
         ports of one name are told apart by their index."""
         if self._ports is None:
             named, states = await self.column(IF_NAME), await self.column(IF_OPER_STATUS)
-            if_names = {index: text(named.get(index)) for index in {**states, **named}}
-            if not if_names or if_names != self.memory.if_names:
+            if_names = hash(tuple((index, named.get(index)) for index in {**states, **named}))
+            if not (states or named) or if_names != self.memory.if_names:
                 described = await self.column(IF_DESCR)
                 # Some devices leave both names out for some ports.
                 indexes = {**described, **named, **await self.column(IF_INDEX), **states}

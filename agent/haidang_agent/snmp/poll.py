@@ -73,6 +73,7 @@ async def poll(
         found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
     await _drop_if_changed(found, session, system)
     found.notes += device.notes
+    memory.note_absent(device.absent)
     _remember(found, memory)
     found.add("device_poll_complete", int(not found.notes))
     found.add("device_poll_seconds", round(time.monotonic() - started, 3))
@@ -94,8 +95,8 @@ def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool
 def _remember(found: Poll, memory: Memory) -> None:
     """A poll that missed something is followed by one of everything; soon also one in which a
     port came up or went down: there may be another module in it, or another neighbour."""
-    up = frozenset(
-        labels for (metric, labels), value in found.samples.items() if metric == "haidang_interface_up" and value
+    up = hash(
+        tuple(labels for (metric, labels), value in found.samples.items() if metric == "haidang_interface_up" and value)
     )
     now = time.monotonic()
     if found.notes:
