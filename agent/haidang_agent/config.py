@@ -82,7 +82,7 @@ class SnmpConfig(SourceConfig):
     retries: int = key(2, "How often a question is asked again.", minimum=0)
     packets_a_second: float = key(0.0, "Most requests a second to one device; 0 for no limit.", minimum=0)
     at_once: int = key(
-        8, "Most devices whose tables are read at the same time; each takes about 0.3 MB meanwhile.", minimum=1
+        6, "Most devices whose tables are read at the same time; each takes about 0.3 MB meanwhile.", minimum=1
     )
     credentials_file: str = key("/etc/haidang/snmp.toml", "File of `[NAME]` credentials, mode 0600.")
     profiles_folder: str = key("", "Folder of profiles that replace or add to the shipped ones.")

@@ -92,8 +92,8 @@ def _circuit_families(registry: Registry) -> Iterator[tuple[str, bytes]]:
             if end.interface
         ]
         if circuit.bandwidth_bits_per_second:
-            value = circuit.bandwidth_bits_per_second
-            bandwidth.append(f'haidang_circuit_bandwidth_bits_per_second{{circuit="{circuit.id}"}} {value!r}\n')
+            value = circuit.bandwidth_bits_per_second / 8
+            bandwidth.append(f'haidang_circuit_bandwidth_bytes_per_second{{circuit="{circuit.id}"}} {value!r}\n')
     for lines in (info, ends, bandwidth):
         if lines:
             yield lines[0].partition("{")[0], "".join(lines).encode()

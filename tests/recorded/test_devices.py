@@ -90,7 +90,7 @@ def test_every_port_is_as_recorded(recorded: dict[str, Recording], name: str) ->
         return plain if names[plain] == 1 else f"{plain} ({port['ifIndex']})"
 
     up, admin = recording.of_ports("interface_up"), recording.of_ports("interface_admin_up")
-    speed = recording.of_ports("interface_speed_bits_per_second")
+    speed = recording.of_ports("interface_speed_bytes_per_second")
     counters = {
         "interface_receive_bytes_total": ("ifHCInOctets", "ifInOctets"),
         "interface_transmit_bytes_total": ("ifHCOutOctets", "ifOutOctets"),
@@ -111,7 +111,7 @@ def test_every_port_is_as_recorded(recorded: dict[str, Recording], name: str) ->
         wanted = (port.get("ifHighSpeed") or 0) * 10**6
         if not wanted and port.get("ifSpeed") not in (None, 2**32 - 1):
             wanted = port["ifSpeed"]
-        assert speed.get(label, 0) == wanted, label
+        assert speed.get(label, 0) * 8 == wanted, label
         for metric, objects in counters.items():
             raw = next((port[o] for o in objects if o in port), None)
             if raw is not None:

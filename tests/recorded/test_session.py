@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,11 @@ def values(found: Poll, metric: str) -> dict[str, float]:
 def check(found: Poll) -> None:
     assert values(found, "interface_up") == {"ge1": 1, "xe1 (2)": 0, "xe1 (3)": 0}
     assert values(found, "interface_admin_up") == {"ge1": 1, "xe1 (2)": 1, "xe1 (3)": 0}
-    assert values(found, "interface_speed_bits_per_second") == {"ge1": 1e9, "xe1 (2)": 1e10, "xe1 (3)": 1e8}
+    assert values(found, "interface_speed_bytes_per_second") == {
+        "ge1": 1e9 / 8,
+        "xe1 (2)": 1e10 / 8,
+        "xe1 (3)": 1e8 / 8,
+    }
     # 64-bit counters where there are some.
     assert values(found, "interface_receive_bytes_total") == {
         "ge1": 10000000001,
@@ -218,6 +223,33 @@ def test_the_source_reports_each_device_by_itself(simulator: Simulator, tmp_path
     up = {name: [s.value for s in found.samples if s.metric == "haidang_device_up"] for name, found in targets.items()}
     assert up == {"sw-1": [1], "sw-2": [0], "sw-3": [0], "sw-4": [0]}
     assert "switch" not in json.dumps([s.labels for found in targets.values() for s in found.samples])
+
+
+def test_devices_that_are_gone_hold_nobody_up(simulator: Simulator, tmp_path: Path) -> None:
+    secrets = tmp_path / "snmp.toml"
+    secrets.write_text('[core]\ncommunity = "switch"\n')
+    secrets.chmod(0o600)
+    gone = [AssignedDevice(f"gone-{number}", "127.0.0.1", free_port(), "core") for number in range(30)]
+    assignments = assigned(tmp_path, *gone, AssignedDevice("sw", "127.0.0.1", simulator.port, "core"))
+    config = SnmpConfig(credentials_file=str(secrets), answer_seconds=1.0, retries=1, at_once=1)
+    started = time.monotonic()
+    targets = Snmp(config, assignments, tmp_path).collect().targets
+    assert time.monotonic() - started < 30  # one after the other they would take a minute
+    assert len(targets["sw"].samples) > 20
+
+
+def test_a_poll_that_takes_too_long_gives_what_it_has(simulator: Simulator) -> None:
+    def slowly(number: int, answer: bytes) -> list[bytes]:
+        time.sleep(0.05)
+        return [answer]
+
+    session = Session(
+        "127.0.0.1", Path_(simulator.port, slowly).port, Credential(community="switch"), limit_seconds=1.0
+    )
+    found = asyncio.run(poll("sw", session, load_profiles()))
+    assert values(found, "device_up") == {"": 1}
+    assert values(found, "device_poll_complete") == {"": 0}
+    assert any("took longer than 1 seconds" in note for note in found.notes)
 
 
 def test_discovery_proposes_what_answers(simulator: Simulator, tmp_path: Path) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 
 import yaml
 from haidang_wire.metric import COUNTER, HISTOGRAM, INFO
-from haidang_wire.metrics import CATALOGUE
+from haidang_wire.metrics import CATALOGUE, family_header
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require
 
 sys.path.insert(0, str(ROOT / "tools"))
 import references
 
-UNITS = {"seconds", "bytes", "ratio", "celsius", "bits_per_second", "dbm", "amperes", "volts", "watts", "rpm", "hertz"}
+UNITS = {"seconds", "bytes", "ratio", "celsius", "bytes_per_second", "dbm", "amperes", "volts", "watts", "rpm", "hertz"}
 
 
 def test_names_follow_the_conventions() -> None:
@@ -63,3 +64,13 @@ def test_the_example_registry_is_valid() -> None:
     assert len(load_registry(ROOT / "docs/examples/registry.yaml").sites) == len(
         yaml.safe_load((ROOT / "docs/examples/registry.yaml").read_text())["sites"]
     )
+
+
+def test_promtool_finds_no_fault_in_any_name_or_unit() -> None:
+    text = "".join(
+        family_header(metric, openmetrics=False).decode() + f"{metric.name} 1\n"
+        for metric in CATALOGUE.values()
+        if metric.type != HISTOGRAM
+    )
+    done = subprocess.run([require("promtool"), "check", "metrics"], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

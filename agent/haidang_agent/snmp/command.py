@@ -97,7 +97,7 @@ def _show(found: Poll) -> None:
     for name, values in series["interface"].items():
         state = "up" if values.get("interface_up") else "down" if values.get("interface_admin_up") else "shut down"
         errors = values.get("interface_receive_errors_total", 0) + values.get("interface_transmit_errors_total", 0)
-        speed = values.get("interface_speed_bits_per_second", 0) / 1e6
+        speed = values.get("interface_speed_bytes_per_second", 0) * 8 / 1e6
         received, sent = (values.get(f"interface_{way}_bytes_total", 0) for way in ("receive", "transmit"))
         print(f"{name:<28} {state:<10} {speed:>9.0f} {received:>16.0f} {sent:>16.0f} {errors:>9.0f}")
     if series["optics"]:

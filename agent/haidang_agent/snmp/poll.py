@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import re
 import time
@@ -36,12 +38,14 @@ async def poll(
     profile: str = "",
     *,
     memory: Memory | None = None,
+    turns: asyncio.Semaphore | None = None,
     trace: bool = False,
 ) -> Poll:
     """Poll the device called `name` in metrics once, with the profile of that name or the one that fits.
 
-    With the memory of earlier polls, what seldom changes is asked for seldom. Never raises for
-    what a device does: one that does not answer has haidang_device_up 0.
+    With the memory of earlier polls, what seldom changes is asked for seldom. Tables are read in
+    one of `turns`, for which a device that does not answer does not wait. Never raises for what a
+    device does: one that does not answer has haidang_device_up 0.
     """
     found = Poll(name, trace=trace)
     started = time.monotonic()
@@ -54,10 +58,23 @@ async def poll(
         found.notes.append(str(error))
         found.add("device_up", 0)
         return found
+    asked = time.monotonic()
+    async with turns or contextlib.nullcontext():
+        waited = time.monotonic() - asked
+        session.begin()
+        await _read(found, session, profiles, profile, system, memory or Memory())
+    found.add("device_poll_complete", int(not found.notes))
+    found.add("device_poll_seconds", round(time.monotonic() - started - waited, 3))
+    return found
+
+
+async def _read(
+    found: Poll, session: Session, profiles: Profiles, profile: str, system: dict[str, Value], memory: Memory
+) -> None:
+    """Identity, tables and neighbours of a device that answers."""
     object_id, description = text(system.get(SYS_OBJECT_ID)).strip("."), text(system.get(SYS_DESCR))
     chosen = profiles.all[profile] if profile else profiles.choose(object_id, description)
     found.profile = chosen.name
-    memory = memory or Memory()
     device = Device(session, memory)
     everything = _changed(memory, chosen, system)
     found.add("device_up", 1)
@@ -70,14 +87,11 @@ async def poll(
     for table in chosen.tables:
         await _table(found, device, table)
     if everything:
-        found.facts.append(Fact("neighbours", name, {"neighbours": await neighbours.read(device)}))
+        found.facts.append(Fact("neighbours", found.device, {"neighbours": await neighbours.read(device)}))
     await _drop_if_changed(found, session, system)
     found.notes += device.notes
     memory.note_absent(device.absent)
     _remember(found, memory)
-    found.add("device_poll_complete", int(not found.notes))
-    found.add("device_poll_seconds", round(time.monotonic() - started, 3))
-    return found
 
 
 def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool:

@@ -64,12 +64,12 @@ class Session:
         limit_seconds: float = math.inf,
         manner: Manner | None = None,
     ) -> None:
-        """After limit_seconds it asks for nothing more. Raises DeviceError for an address that can't be used."""
+        """Asks nothing more limit_seconds after begin(). Raises DeviceError for an address that can't be used."""
         self._where = f"{address}:{port}"
         self._retries = retries
         self._dead = ""
         self._limit_seconds = limit_seconds
-        self._ends = time.monotonic() + limit_seconds
+        self._ends = math.inf
         self.manner = manner or Manner()
         self._bulk = credential.version != "1"
         version = {"1": SnmpVersion.v1, "2c": SnmpVersion.v2c, "3": SnmpVersion.v3}[credential.version]
@@ -85,6 +85,10 @@ class Session:
             )
         except (OSError, ValueError) as error:
             raise DeviceError(f"can't be asked: {error}", where=self._where) from error
+
+    def begin(self) -> None:
+        """The time limit counts from here."""
+        self._ends = time.monotonic() + self._limit_seconds
 
     async def open(self) -> None:
         """Learn engine id and time (version 3). Raises DeviceError."""

@@ -101,7 +101,7 @@ class Host:
             findings.add("interface_up", int(state.isup), **which)
             findings.add("interface_mtu_bytes", state.mtu, **which)
             if state.speed > 0:
-                findings.add("interface_speed_bits_per_second", state.speed * 1e6, **which)
+                findings.add("interface_speed_bytes_per_second", state.speed * 1e6 / 8, **which)
             io = counters.get(interface)
             if io is None:
                 continue

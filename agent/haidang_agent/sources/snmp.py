@@ -36,7 +36,7 @@ _LOOK_AGAIN_SECONDS = 60.0
 
 
 class Snmp:
-    """A standing source. One device that hangs holds its own task and one of `at_once` turns."""
+    """A standing source. A device that hangs holds its own task; one that is slow, one of `at_once` turns too."""
 
     name = "snmp"
 
@@ -150,28 +150,28 @@ class Snmp:
 
     async def _poll(self, watched: Watched) -> Poll:
         device, config = watched.device, self.config
-        async with self._turns:
-            started = time.monotonic()
-            try:
-                session = Session(
-                    device.address,
-                    device.port,
-                    self._credential(device),
-                    timeout_seconds=config.answer_seconds,
-                    retries=config.retries,
-                    packets_a_second=config.packets_a_second,
-                    limit_seconds=config.timeout_seconds,
-                    manner=watched.memory.manner,
-                )
-                found = await poll(device.id, session, self._profiles, self._profile(device), memory=watched.memory)
-            except DeviceError as error:
-                found = Poll(device.id, notes=[str(error)])
-                found.add("device_up", 0)
-            took = time.monotonic() - started
-            self.failures["timeout"] += took > config.timeout_seconds
-            # The longest of about the last round: it fades as devices are polled.
-            self.duration = max(took, self.duration * (1 - 1 / (len(self._watched) + 1)))
-            return found
+        started = time.monotonic()
+        try:
+            session = Session(
+                device.address,
+                device.port,
+                self._credential(device),
+                timeout_seconds=config.answer_seconds,
+                retries=config.retries,
+                packets_a_second=config.packets_a_second,
+                limit_seconds=config.timeout_seconds,
+                manner=watched.memory.manner,
+            )
+            profile = self._profile(device)
+            found = await poll(device.id, session, self._profiles, profile, memory=watched.memory, turns=self._turns)
+        except DeviceError as error:
+            found = Poll(device.id, notes=[str(error)])
+            found.add("device_up", 0)
+        took = found.samples.get(("haidang_device_poll_seconds", found.labels()), time.monotonic() - started)
+        self.failures["timeout"] += took > config.timeout_seconds
+        # The longest of about the last round: it fades as devices are polled.
+        self.duration = max(took, self.duration * (1 - 1 / (len(self._watched) + 1)))
+        return found
 
     def _credential(self, device: AssignedDevice) -> Credential:
         if device.credential not in self._credentials:
