@@ -18,6 +18,7 @@ from haidang_agent.config import SnmpConfig, TrapsConfig
 from haidang_agent.snmp.flood import Gate, Summary
 from haidang_agent.snmp.notifications import TRAP_OID, Notification, understand
 from haidang_agent.source import Findings
+from haidang_agent.sources import snmp as sources_snmp
 from haidang_agent.sources.snmp import Snmp
 from haidang_wire.assignment import AssignedDevice
 from haidang_wire.report import Event
@@ -64,7 +65,7 @@ class Probe:
         )
         config = SnmpConfig(
             credentials_file=str(secrets), interval_seconds=600.0,
-            traps=TrapsConfig(address="0.0.0.0", port=self.port, **traps),
+            traps=TrapsConfig(**{"address": "0.0.0.0", "port": self.port, **traps}),
         )  # fmt: skip
         self.source = Snmp(config, assigned(folder, *devices), folder)
         self.delivered: list[tuple[str, Findings]] = []
@@ -95,7 +96,7 @@ class Probe:
         self._thread.join(20)
 
     def _listens(self) -> bool:
-        return f":{self.port:04X} " in Path("/proc/net/udp").read_text()
+        return any(f":{self.port:04X} " in Path(f"/proc/net/{name}").read_text() for name in ("udp", "udp6"))
 
     def events(self, device: str = "sw-1") -> list[Event]:
         return [event for name, found in self.delivered if name == f"traps:{device}" for event in found.events]
@@ -181,6 +182,46 @@ def test_version_1_and_vendor_traps(probe: Probe) -> None:
     assert said(probe, "link_down").body["interface"] == "ge1"
     probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", "1.3.6.1.4.1.99999.0.7")
     assert said(probe, "snmp_trap").body["trap"] == "1.3.6.1.4.1.99999.0.7"
+
+
+def test_a_defect_one_device_brings_out_is_its_own(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sources_snmp.poll
+
+    async def broken(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "sw-1" and broken_now:
+            raise TypeError("a value nobody thought of")
+        return await real(name, *arguments, **options)
+
+    broken_now: list[bool] = []
+    monkeypatch.setattr(sources_snmp, "poll", broken)
+    with Probe(tmp_path, simulator.port) as probe:
+        broken_now.append(True)
+        polls = probe.polls("sw-2")
+        for address in ("127.0.0.1", "127.0.0.2"):
+            probe.send("snmptrap", "-v2c", "-c", "switch", f"--clientaddr={address}", "--", "", LINK_DOWN, *PORT)
+        wait_for("the other is polled", lambda: probe.polls("sw-2") > polls, 20)
+        wait_for("the defect is counted", lambda: probe.source.failures["error"] == 1, 20)
+        broken_now.clear()
+        before = probe.polls("sw-1")
+        probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", LINK_UP, *PORT)
+        wait_for("and polled again", lambda: probe.polls("sw-1") > before, 20)
+
+
+def test_a_device_may_have_had_other_engine_ids(probe: Probe) -> None:
+    """Keys are made for each; a third takes the place of the first."""
+    for number, kind in enumerate((LINK_DOWN, LINK_UP, COLD_START, LINK_DOWN)):
+        engine = f"0x80001f8804aabbcc{number % 3:02x}"
+        assert probe.send("snmptrap", *V3, "-e", engine, "--", "", kind, *PORT).returncode == 0
+        wait_for("it is accepted", lambda n=number: probe.counts["accepted"] == n + 1, 15)
+    assert probe.counts["refused"] == 0
+
+
+def test_traps_over_ipv6(simulator: Simulator, tmp_path: Path) -> None:
+    with Probe(tmp_path, simulator.port, address="::") as probe:
+        probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", LINK_DOWN, *PORT)  # mapped: ::ffff:127.0.0.1
+        assert said(probe, "link_down").body["interface"] == "ge1"
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,6 @@ class Snmp:
                 other_credentials = self._read_credentials()
                 self._adjust(deliver)
                 await self._listen(deliver, again=other_credentials)
-                for task in [task for task in self._tasks.values() if task.done()]:
-                    task.result()  # a defect: raised, counted and begun again by the schedule
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_SECONDS)
         finally:
@@ -103,9 +101,14 @@ class Snmp:
             return
         self._listener.assign(self._watched)
         if again and LISTENER in self._tasks:
-            listening = self._tasks.pop(LISTENER)
-            listening.cancel()
-            await asyncio.wait({listening})
+            outdated = self._tasks.pop(LISTENER)
+            outdated.cancel()
+            await asyncio.wait({outdated})
+        listening = self._tasks.get(LISTENER)
+        if listening and listening.done():
+            self.failures["error"] += 1
+            log.warning("traps: the listener failed and is begun again", exc_info=listening.exception())
+            del self._tasks[LISTENER]
         if self._credentials and LISTENER not in self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks[LISTENER] = loop.create_task(self._listener.run(dict(self._credentials), deliver))
@@ -137,7 +140,11 @@ class Snmp:
         while True:
             await watched.due(first=first)
             first = False
-            await self._report(watched, deliver)
+            try:
+                await self._report(watched, deliver)
+            except Exception:  # a defect that one device brings out is no other device's
+                self.failures["error"] += 1
+                log.warning("polling %s failed", watched.device.id, exc_info=True)
 
     async def _report(self, watched: Watched, deliver: Deliver) -> None:
         # Nothing of a poll outlives this: a thousand tasks that wait hold no samples.
