@@ -16,9 +16,11 @@ from haidang_wire.errors import HaidangError
 
 from haidang_agent import icmp, spool, status
 from haidang_agent import identity as identities
-from haidang_agent.config import AgentConfig, load_config
+from haidang_agent.assignment import Assignments
+from haidang_agent.config import AgentConfig, SnmpConfig, load_config
 from haidang_agent.identity import Identity
 from haidang_agent.service import SPOOL_FILE
+from haidang_agent.snmp import not_installed
 from haidang_agent.texts import say
 from haidang_agent.transport import Answer, NetworkError, Transport
 
@@ -66,6 +68,7 @@ class Doctor:
             return
         yield from self._permissions(identity)
         yield from self._network(identity, config.uplink.timeout_seconds)
+        yield from self._devices(state_dir, config.sources.snmp)
         yield self._agent(state_dir)
 
     def _check(self, name: str, verdict: str, key: str, **values: object) -> Check:
@@ -173,6 +176,31 @@ class Doctor:
         return self._check(
             "certificate", WARN if late else OK, "certificate late" if late else "certificate ok", days=days
         )
+
+    def _devices(self, state_dir: Path, config: SnmpConfig) -> Iterator[Check]:
+        """Of a probe, or of an agent that was given devices and is none."""
+        devices = Assignments(state_dir).current.devices
+        if not config.enabled:
+            if devices:
+                yield self._check("devices", WARN, "devices no probe", count=len(devices))
+            return
+        try:
+            from haidang_agent.snmp.credentials import load_credentials
+            from haidang_agent.snmp.session import Session  # noqa: F401 (is its library there?)
+        except ImportError as error:
+            yield Check("devices", FAIL, str(not_installed(error)))
+            return
+        try:
+            known = load_credentials(Path(config.credentials_file)) if devices else {}
+        except HaidangError as error:
+            yield Check("devices", FAIL, str(error))
+            return
+        without = sorted({device.credential for device in devices if device.credential not in known})
+        if without:
+            names = ", ".join(without)
+            yield self._check("devices", FAIL, "devices credential", names=names, file=config.credentials_file)
+        else:
+            yield self._check("devices", OK, "devices ok", count=len(devices))
 
     def _agent(self, state_dir: Path) -> Check:
         now = status.read(state_dir)

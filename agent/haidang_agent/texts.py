@@ -47,6 +47,19 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "check tls": ("TLS", "TLS"),
     "check clock": ("clock", "đồng hồ"),
     "check agent": ("agent", "tác tử"),
+    "check devices": ("devices", "thiết bị"),
+    "devices ok": (
+        "{count} assigned over SNMP, their credentials are known",
+        "được giao {count} thiết bị SNMP, đã có mật khẩu",
+    ),
+    "devices no probe": (
+        "{count} are assigned, but this agent is no probe: set sources.snmp.enabled",
+        "được giao {count} thiết bị nhưng tác tử chưa bật: đặt sources.snmp.enabled",
+    ),
+    "devices credential": (
+        "the registry names credentials that {file} does not have: {names}",
+        "tệp {file} thiếu mật khẩu có tên trong khai báo: {names}",
+    ),
     "config ok": ("{file} is valid", "{file} hợp lệ"),
     "config default": ("no file: all defaults", "không có tệp: dùng giá trị mặc định"),
     "permissions ok": ("{path} belongs to the agent alone", "{path} chỉ tác tử truy cập được"),

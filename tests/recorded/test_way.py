@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.conftest import BIN, REGISTRY, Center, Processes, delivery, report, wait_for
+from tests.conftest import BIN, REGISTRY, Center, Processes, agent_command, delivery, report, wait_for
 from tests.recorded.snmp import Simulator
 from tests.recorded.test_session import OWN
 
@@ -20,6 +20,15 @@ def give(center: Center, *devices: dict[str, object]) -> None:
     file = center.folder / "registry.yaml"
     file.write_text(yaml.safe_dump({**document, "circuits": [], "devices": list(devices)}, allow_unicode=True))
     center.command("registry", "load", str(file))
+
+
+def write(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
+
+
+def doctor(folder: Path, config: Path) -> str:
+    return agent_command("doctor", "--state-dir", str(folder), "--config", str(config)).stdout
 
 
 def test_a_device_reaches_the_exposition(tmp_path: Path, center: Center, processes: Processes) -> None:
@@ -53,6 +62,11 @@ def test_a_device_reaches_the_exposition(tmp_path: Path, center: Center, process
     database.close()
     assert sorted(rows) == [("device", "huyen-an-binh"), ("neighbours", "huyen-an-binh")]
     assert "switch" not in processes.log("agent")
+    said = doctor(folder, config)
+    assert "1 assigned over SNMP" in said
+    assert "is no probe" in doctor(folder, write(tmp_path / "other.toml", "[sources.snmp]\nenabled = false\n"))
+    secrets.write_text('[other]\ncommunity = "switch"\n')
+    assert "does not have: core" in doctor(folder, config)
     # Taken away again, it is no longer polled, and another agent's word for it does not count.
     give(center)
     kept = folder / "assignment.json"
