@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
-from haidang_wire.report import Receipt
+from haidang_wire.report import Receipt, Refusal
 
 from haidang_collector.assignments import Assignments
 from haidang_collector.ca import Authority, Issued
@@ -102,6 +102,7 @@ class Collector:
 
     async def take(self, batch: Batch) -> Receipt:
         """Store a delivery, then expose what of it is current. Raises Problem."""
+        self._refuse_excess(batch)
         outcome = await self._deliveries.store(batch)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         for prepared in reversed(outcome.live):
@@ -118,6 +119,18 @@ class Collector:
             refused=batch.refused,
             assignment=self.assignments.version(batch.agent),
         )
+
+    def _refuse_excess(self, batch: Batch) -> None:
+        """No agent, and no device, may fill the exposition."""
+        most = self.settings.limits.series_an_agent
+        for prepared in list(batch.prepared):
+            report = prepared.report
+            series = self.latest.series_beside(batch.agent, report.source) + len(prepared.kept_samples)
+            if series > most:
+                batch.prepared.remove(prepared)
+                detail = f"{report.source}: {series} series, more than {most} (limits.series_an_agent)"
+                batch.refused.append(Refusal(report.epoch, report.sequence, detail))
+                batch.refused_reasons["too_many_series"] += 1
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
         reports = self.telemetry.reports

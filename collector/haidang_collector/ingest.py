@@ -29,8 +29,8 @@ _SPECS = {
     for metric in CATALOGUE.values()
 }
 # Those that report samples, and those of facts and events alone.
-_SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
-_SOURCES |= {"lifecycle", "lldp"}
+SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
+SOURCES |= {"lifecycle", "lldp"}
 # Sources whose target is a device.
 ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)
@@ -192,7 +192,7 @@ def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
         raise _Refused("out_of_range", f"interval must be {_INTERVALS[0]} to {_INTERVALS[1]:.0f} seconds")
     if not math.isfinite(report.taken) or not math.isfinite(age) or age > 1e9:
         raise _Refused("out_of_range", "taken and age must be finite, age under 1e9 seconds")
-    if not SOURCE.fullmatch(report.source) or report.source.partition(":")[0] not in _SOURCES:
+    if not SOURCE.fullmatch(report.source) or report.source.partition(":")[0] not in SOURCES:
         raise _Refused("unknown_source", f"source: {report.source[:_MAX_TEXT]!r} is none this collector knows")
     if len(report.samples) > limits.samples_a_report:
         raise _Refused("too_large", f"samples: more than {limits.samples_a_report}")

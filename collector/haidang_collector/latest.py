@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.ingest import ABOUT_DEVICES, SOURCES, Prepared
 
 Source = tuple[str, str]  # agent, source
 
@@ -74,6 +74,13 @@ class Latest:
         self._count(state, len(prepared.kept_samples))
         state.sources.add(prepared.report.source)
         state.last_taken = max(state.last_taken, prepared.taken)
+
+    def series_beside(self, agent: str, source: str) -> int:
+        """Series the agent has now, of itself or of the device the source is about, but for this source's."""
+        target = source.partition(":")[2]
+        beside = [f"{kind}:{target}" for kind in ABOUT_DEVICES] if target else SOURCES
+        entries = (self._entries.get((agent, other)) for other in beside if other != source)
+        return sum(entry.series for entry in entries if entry)
 
     def _count(self, state: AgentState, series: int) -> None:
         state.series += series

@@ -26,7 +26,9 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     samples_a_report: Annotated[Positive, Meta(description="Most samples in one report.")] = 20_000
     label_bytes: Annotated[Positive, Meta(description="Longest label value, in bytes of UTF-8.")] = 512
     documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 1_000
-    series_an_agent: Annotated[Positive, Meta(description="Most current series of one agent.")] = 50_000
+    series_an_agent: Annotated[
+        Positive, Meta(description="Most current series of one agent, and of each device it watches.")
+    ] = 50_000
     waiting_requests: Annotated[
         Positive,
         Meta(description="Most requests that wait to be made durable; beyond it agents are told to come back."),

@@ -53,6 +53,29 @@ def healthy(shared: tuple[Center, Path]) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
 
 
+def test_an_agent_has_no_more_series_than_it_may(tmp_path: Path) -> None:
+    """The report beside it is kept, and what the agent had stays."""
+    processes = Processes(tmp_path)
+    try:
+        center = Center(tmp_path, processes, extra="[limits]\nseries_an_agent = 30\n")
+        only = (center, center.enrol(tmp_path / "agent") / "identity.pem")
+        few = [{**SAMPLE, "labels": {"window": f"{number}m"}} for number in range(20)]
+        assert send(only, report(sequence=1, samples=few))[1]["accepted"] == 1
+        assert send(only, report(sequence=2, samples=few))[1]["accepted"] == 1  # in its own place
+        sample = {"metric": "haidang_path_up", "value": 1}
+        many = [{**sample, "labels": {"target": f"t{number}"}} for number in range(20)]
+        receipt = send(only, report(sequence=3, source="reachability", samples=many), report(sequence=4, samples=few))[
+            1
+        ]
+        assert (receipt["accepted"], len(receipt["refused"])) == (1, 1)
+        assert "series_an_agent" in receipt["refused"][0]["detail"]
+        metrics = center.metrics()
+        assert metrics['haidang_collector_refused_reports_total{reason="too_many_series"}'] == 1
+        assert sum(name.startswith("haidang_host_load_average") for name in metrics) == 20
+    finally:
+        processes.stop()
+
+
 def test_a_report_is_exposed_once(shared: tuple[Center, Path]) -> None:
     sequence = next(_next)
     assert send(shared, report(sequence=sequence))[1]["accepted"] == 1

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from haidang_agent import icmp, texts
+from haidang_agent.assignment import FILE, Assignments
 from haidang_agent.config import SourceConfig, load_config
 from haidang_agent.identity import normal_fingerprint
 from haidang_agent.schedule import Runner, phase_of
 from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
-from haidang_agent.transport import Transport
+from haidang_agent.transport import Answer, Transport
 from haidang_agent.uplink import _retry_after
 from haidang_wire.errors import ConfigError, HaidangError
 from haidang_wire.labels import is_identifier, to_identifier
@@ -229,3 +230,67 @@ def test_the_run_command_says_what_is_missing(tmp_path: Path) -> None:
     assert "not enrolled" in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started < 20
+
+
+class Answers:
+    """In the place of a transport: what the collector answers to GET /v1/assignment."""
+
+    def __init__(self, status: int, document: object) -> None:
+        self.answer = Answer(status, {}, json.dumps(document).encode(), None)
+        self.asked = 0
+
+    def request(self, method: str, path: str) -> Answer:
+        assert (method, path) == ("GET", "/v1/assignment")
+        self.asked += 1
+        return self.answer
+
+
+DEVICE = {"id": "sw", "address": "10.0.0.1", "credential": "core", "of_a_later_version": [1]}
+
+
+def test_an_assignment_is_fetched_when_it_changes_and_kept(tmp_path: Path) -> None:
+    collector: Any = Answers(200, {"agent": "a", "site": "s", "devices": [DEVICE]})
+    mine, changes = Assignments(tmp_path), []
+    mine.listeners.append(lambda: changes.append(mine.current))
+    mine.follow("", collector)
+    assert (collector.asked, changes) == (0, [])
+    for _ in range(3):
+        mine.follow("v1", collector)
+    assert collector.asked == 1
+    (device,) = mine.current.devices
+    assert (device.id, device.port, device.credential) == ("sw", 161, "core")
+    again = Assignments(tmp_path)  # after a restart without the center
+    assert again.current == mine.current
+    again.follow("v1", collector)
+    assert collector.asked == 1
+    again.follow("", collector)
+    assert again.current.devices == ()
+    assert len(changes) == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [], {}, {"devices": 7}, {"devices": ["x"]}, {"devices": [{"id": "a"}]}, {"devices": [{**DEVICE, "port": "161"}]},
+        {"devices": [{**DEVICE, "trap_addresses": "10.0.0.2"}]}, {"devices": [{**DEVICE, "address": 1}]},
+    ],
+)  # fmt: skip
+def test_a_wrong_assignment_leaves_the_one_in_force(tmp_path: Path, document: object) -> None:
+    mine = Assignments(tmp_path)
+    good: Any = Answers(200, {"devices": [DEVICE]})
+    mine.follow("v1", good)
+    bad: Any = Answers(200, document)
+    with pytest.raises(HaidangError):
+        mine.follow("v2", bad)
+    refusing: Any = Answers(503, {"detail": "busy"})
+    with pytest.raises(HaidangError, match="busy"):
+        mine.follow("v2", refusing)
+    assert [device.id for device in mine.current.devices] == ["sw"]
+
+
+@given(st.binary(max_size=300))
+def test_any_kept_assignment_is_used_or_none(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "kept"
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_bytes(raw)
+    assert isinstance(Assignments(folder).current.devices, tuple)

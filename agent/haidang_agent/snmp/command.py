@@ -81,6 +81,11 @@ def _show(found: Poll) -> None:
             for name, value in fact.body.items():
                 print(f"{name:<12} {value}")
     series: dict[str, dict[str, dict[str, float]]] = {"interface": {}, "optics": {}, "limits": {}, "other": {}}
+    aliases = {
+        label["interface"]: label["alias"]
+        for metric, label in ((metric, dict(labels)) for metric, labels in found.samples)
+        if metric == "haidang_interface_alias_info"
+    }
     for (metric, labels), value in found.samples.items():
         label = dict(labels)
         short = metric.removeprefix("haidang_")
@@ -89,17 +94,19 @@ def _show(found: Poll) -> None:
             series["limits"].setdefault(name, {})[f"{short} {label['level']}"] = value
         elif "lane" in label:
             series["optics"].setdefault(f"{label['interface']} {label['lane']}".strip(), {})[short] = value
-        elif "interface" in label:
+        elif short.startswith("interface_") and len(label) == 2:
             series["interface"].setdefault(label["interface"], {})[short] = value
-        else:
-            series["other"].setdefault(short, {})[label.get("sensor", "")] = value
-    print(f"\n{'interface':<28} {'state':<10} {'Mbit/s':>9} {'received':>16} {'sent':>16} {'errors':>9}")
+        elif not short.endswith("_alias_info"):
+            of = " ".join(text for name, text in label.items() if name != "device")
+            series["other"].setdefault(short, {})[of] = value
+    print(f"\n{'interface':<28} {'state':<10} {'Mbit/s':>9} {'received':>16} {'sent':>16} {'errors':>9}  alias")
     for name, values in series["interface"].items():
         state = "up" if values.get("interface_up") else "down" if values.get("interface_admin_up") else "shut down"
         errors = values.get("interface_receive_errors_total", 0) + values.get("interface_transmit_errors_total", 0)
         speed = values.get("interface_speed_bytes_per_second", 0) * 8 / 1e6
         received, sent = (values.get(f"interface_{way}_bytes_total", 0) for way in ("receive", "transmit"))
-        print(f"{name:<28} {state:<10} {speed:>9.0f} {received:>16.0f} {sent:>16.0f} {errors:>9.0f}")
+        counters = f"{speed:>9.0f} {received:>16.0f} {sent:>16.0f} {errors:>9.0f}"
+        print(f"{name:<28} {state:<10} {counters}  {aliases.get(name, '')}".rstrip())
     if series["optics"]:
         print(f"\n{'optics':<28} {'rx dBm':>9} {'tx dBm':>9} {'bias mA':>9} {'°C':>7} {'V':>6}  verdict")
     for name, values in series["optics"].items():
