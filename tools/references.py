@@ -1,4 +1,4 @@
-"""Writes the references that are generated from the code: metrics and configuration keys."""
+"""Writes the references that are generated from the code: metrics, configuration keys, the registry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from haidang_agent import config as agent
+from haidang_collector import registry
 from haidang_collector import settings as collector
 from haidang_wire.metrics import CATALOGUE
 
@@ -44,10 +45,33 @@ def configuration(program: str, keys: list[tuple[str, str, str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def registry_reference() -> str:
+    """docs/registry.md"""
+    lines = [
+        "# The registry",
+        "",
+        "What the province consists of, as one YAML file or a folder of them (lists of several files are joined, so",
+        "that each agency may have a file of its own). Generated from the code by `make docs`; an example with",
+        "comments is [examples/registry.yaml](examples/registry.yaml).",
+        "",
+        "`haidang-collector registry check FILE` finds faults with file, line and field; `registry load FILE` puts it",
+        "in force, at once and whole; `registry routes FILE` makes Alertmanager routes of it.",
+    ]
+    kinds = (registry.Province, registry.Site, registry.Officer, registry.Carrier, registry.Circuit, registry.End)
+    for model in (registry.Registry, *kinds, registry.Device):
+        text = " ".join((model.__doc__ or "").split())
+        lines += ["", f"## {model.__name__}", "", text, "", "| key | default |", "|---|---|"]
+        for name, field in model.model_fields.items():
+            known = "" if field.default in ("", None) else f"`{field.default}`"
+            lines.append(f"| `{name}` | {'required' if field.is_required() else known} |")
+    return "\n".join(lines) + "\n"
+
+
 def references() -> dict[str, str]:
     """File name under docs/ to its text."""
     return {
         "metrics.md": metrics(),
+        "registry.md": registry_reference(),
         "agent-configuration.md": configuration("haidang-agent", agent.documented_keys()),
         "collector-configuration.md": configuration("haidang-collector", collector.documented_keys()),
     }

@@ -55,9 +55,9 @@ class Device(_Strict):
     role: Role = "other"
     address: str
     port: int = Field(default=161, ge=1, le=65535)
-    agent: str = ""
-    credential: str = ""
-    profile: str = ""
+    agent: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
+    credential: str = Field(default="", max_length=100)
+    profile: str = Field(default="", max_length=100)
     trap_addresses: list[str] = []
 
     @field_validator("address")

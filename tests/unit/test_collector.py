@@ -63,6 +63,7 @@ def test_registry_faults_name_file_line_and_field(tmp_path: Path) -> None:
         (f"{GOOD}devices: [{{id: d, site: a, address: here}}]", "'here' does not appear to be an IPv4 or IPv6 address"),
         (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1, agent: p}}]", "give both `agent` and `credential`"),
         (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1}}, {{id: e, site: a, address: 10.0.0.1}}]", "is that of 'd' already"),
+        (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1, agent: 'x\"}} 1', credential: c}}]", "should match pattern"),
         (f"{GOOD}devices: [{{id: d, site: a, address: 10.0.0.1, port: 0}}]", "greater than or equal to 1"),
         (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}]}}]", "at least 2 items"),
         (f"{GOOD}circuits: [{{id: c, carrier: x, ends: [{{site: a}}, {{site: a}}]}}]", "there is no carrier 'x'"),
