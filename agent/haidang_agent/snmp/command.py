@@ -26,6 +26,7 @@ from haidang_agent.snmp.values import text
 
 _MOST_ADDRESSES = 4096
 _ADDRESSES_A_SECOND = 100
+_ASKED_AT_ONCE = 200
 
 
 def device(options: argparse.Namespace, config: SnmpConfig) -> int:
@@ -182,7 +183,7 @@ def discover(options: argparse.Namespace, config: SnmpConfig) -> int:
 async def _ask_all(
     addresses: list[str], port: int, credentials: dict[str, Credential], config: SnmpConfig
 ) -> list[tuple[str, str, dict[str, Value]]]:
-    turns = asyncio.Semaphore(config.at_once)
+    turns = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     async def ask(number: int, address: str) -> tuple[str, str, dict[str, Value]] | None:
         await asyncio.sleep(number / _ADDRESSES_A_SECOND)  # paced: a thin link is not to feel it

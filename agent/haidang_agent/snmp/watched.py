@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from haidang_wire.assignment import AssignedDevice
@@ -10,8 +11,9 @@ from haidang_wire.assignment import AssignedDevice
 from haidang_agent.schedule import phase_of
 from haidang_agent.snmp.device import Memory
 
-# A device that sends traps without end is not polled without end.
+# A device that sends traps without end is not polled without end, nor all of it each time.
 _AGAIN_SECONDS = 5.0
+_EVERYTHING_AGAIN_SECONDS = 60.0
 
 
 class Watched:
@@ -28,7 +30,8 @@ class Watched:
 
     def ask(self) -> None:
         """Poll it now, and all of it: something happened to it."""
-        self.memory.read_at = float("-inf")
+        if time.monotonic() - self.memory.read_at > _EVERYTHING_AGAIN_SECONDS:
+            self.memory.read_at = -math.inf
         self._asked.set()
 
     async def due(self, *, first: bool) -> None:

@@ -33,6 +33,8 @@ LISTENER, COUNTER = "(traps)", "(counts)"
 
 # Credentials may be mended on this machine without a change of the assignment.
 _LOOK_AGAIN_SECONDS = 60.0
+# Each poll holds a socket, and a service may have 1,024 files open; devices that are gone take six seconds each.
+_SOCKETS = 200
 
 
 class Snmp:
@@ -52,7 +54,7 @@ class Snmp:
         self._credentials_problem = ""
         self._watched: dict[str, Watched] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._turns = asyncio.Semaphore(config.at_once)
+        self._begin()
         self._listener: Listener | None = None
         if config.traps.enabled:
             from haidang_agent.snmp.listener import Listener  # brings pysnmp: as much memory as all the rest
@@ -64,16 +66,19 @@ class Snmp:
         return Findings(targets=asyncio.run(self._all()))
 
     async def _all(self) -> dict[str, Findings]:
-        self._turns = asyncio.Semaphore(self.config.at_once)
+        self._begin()
         self._read_credentials()
         watched = [Watched(device, self.config.interval_seconds) for device in self._assignments.current.devices]
         polls = await asyncio.gather(*(self._poll(each) for each in watched))
         return {found.device: found.findings() for found in polls}
 
+    def _begin(self) -> None:
+        self._turns, self._sockets = asyncio.Semaphore(self.config.at_once), asyncio.Semaphore(_SOCKETS)
+
     async def run(self, deliver: Deliver) -> None:
         """Poll and listen until cancelled."""
         loop = asyncio.get_running_loop()
-        self._turns = asyncio.Semaphore(self.config.at_once)
+        self._begin()
         changed = asyncio.Event()
 
         def on_change() -> None:  # from the uplink's thread
@@ -156,6 +161,10 @@ class Snmp:
         deliver(f"{self.name}:{found.device}", taken, self.config.interval_seconds, found.findings())
 
     async def _poll(self, watched: Watched) -> Poll:
+        async with self._sockets:
+            return await self._ask(watched)
+
+    async def _ask(self, watched: Watched) -> Poll:
         device, config = watched.device, self.config
         started = time.monotonic()
         try:
