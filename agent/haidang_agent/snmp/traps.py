@@ -82,8 +82,8 @@ class Receiver:
         self._dropped = dropped
         self.counts = counts
         self._gate = Gate(config.a_second)
-        self._users = [each for each in credentials.values() if each.version == "3"]
-        self._levels: dict[str, int] = {}
+        self._users = [_User(each) for each in credentials.values() if each.version == "3"]
+        self._levels = {user.name: user.level for user in self._users}
         self._engines: dict[str, OrderedDict[bytes, None]] = {}
         self._answered = False
         self._engine_id = engine_id
@@ -154,23 +154,18 @@ class Receiver:
             oldest, _ = known.popitem(last=False)
             if not any(oldest in engines for engines in self._engines.values()):
                 for user in self._users:
-                    engine_config.delete_v3_user(self._engine, user.user, OctetString(oldest))
+                    engine_config.delete_v3_user(self._engine, user.name, OctetString(oldest))
         known[engine_id] = None
         self._add_users(engine_id)
         return True
 
     def _add_users(self, engine_id: bytes | None) -> None:
         for user in self._users:
-            self._levels[user.user] = 3 if user.privacy else 2 if user.auth else 1
             engine_config.add_v3_user(
-                self._engine,
-                user.user,
-                _AUTH[user.auth],
-                user.auth_password or None,
-                _PRIVACY[user.privacy, user.key_extension if user.privacy in ("aes192", "aes256") else "blumenthal"],
-                user.privacy_password or None,
+                self._engine, user.name, user.auth, user.auth_key, user.privacy, user.privacy_key,
                 securityEngineId=None if engine_id is None else OctetString(engine_id),
-            )
+                authKeyType=engine_config.USM_KEY_TYPE_MASTER, privKeyType=engine_config.USM_KEY_TYPE_MASTER,
+            )  # fmt: skip
 
     def _on_notification(
         self, engine: Any, reference: Any, context_engine: Any, context: Any, bindings: Any, cookie: Any
@@ -187,6 +182,25 @@ class Receiver:
         if device is not None:
             self.counts["accepted"] += 1
             self._heard(device, [(str(oid), _value(value)) for oid, value in bindings])
+
+
+class _User:
+    """A version 3 user with its keys made of the passwords once (RFC 3414, appendix A.2): ten
+    milliseconds, which a sender that changes its engine id with each datagram must not cost us."""
+
+    def __init__(self, credential: Credential) -> None:
+        extended = credential.privacy in ("aes192", "aes256")
+        self.name = credential.user
+        self.level = 3 if credential.privacy else 2 if credential.auth else 1
+        self.auth = _AUTH[credential.auth]
+        self.privacy = _PRIVACY[credential.privacy, credential.key_extension if extended else "blumenthal"]
+        self.auth_key = self.privacy_key = None
+        if credential.auth:
+            password = OctetString(credential.auth_password)
+            self.auth_key = engine_config.AUTH_SERVICES[self.auth].hash_passphrase(password)
+        if credential.privacy:
+            password = OctetString(credential.privacy_password)
+            self.privacy_key = engine_config.PRIV_SERVICES[self.privacy].hash_passphrase(self.auth, password)
 
 
 def _engine(engine_id: bytes, boots: int) -> Any:
