@@ -86,11 +86,7 @@ class Runner(threading.Thread):
         self._succeeded = findings is not None and not late
         self._running_since = None
         if findings is not None:
-            interval = self.config.interval_seconds
-            if findings.samples or findings.facts or findings.events or not findings.targets:
-                self._deliver(self.source.name, taken, interval, findings)
-            for target, found in findings.targets.items():
-                self._deliver(f"{self.source.name}:{target}", taken, interval, found)
+            self._deliver(self.source.name, taken, self.config.interval_seconds, findings)
         return findings
 
 
