@@ -49,7 +49,7 @@ class Assignments:
 
     def _take(self, version: str, assignment: Assignment) -> None:
         self.current, self._version = assignment, version
-        log.info("%d devices are assigned to this agent", len(assignment.devices))
+        log.info("assigned to this agent: %d devices, %d paths", len(assignment.devices), len(assignment.paths))
         for listener in self.listeners:
             listener()
         # Kept last: a full disk costs the next start a fetch, not this one its devices.

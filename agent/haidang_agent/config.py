@@ -60,6 +60,30 @@ class ReachabilityConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
+class PathsConfig(SourceConfig):
+    """The source that measures the paths the registry assigns to this agent (Linux)."""
+
+    enabled: bool = key(False, "Whether this agent measures paths.")
+    interval_seconds: float = key(15.0, "Time between two reports of the figures; a change is said at once.", minimum=1)
+    probe_seconds: float = key(1.0, "Time between two probes of a path.", minimum=0.1)
+    packets_a_second: float = key(5000.0, "Most packets a second, over all paths.", minimum=10)
+    keys_file: str = key("/etc/haidang/stamp.toml", "File of `[NAME]` STAMP keys, mode 0600.")
+
+
+@dataclass(frozen=True)
+class ReflectorConfig(SourceConfig):
+    """The STAMP session-reflector (RFC 8762), for those who measure the path to this machine (Linux)."""
+
+    enabled: bool = key(False, "Whether test packets are reflected.")
+    address: str = key("0.0.0.0", "Address to listen on; `::` for IPv6.")  # noqa: S104 (what probes reach)
+    port: int = key(862, "UDP port.", minimum=1)
+    allowed: str = key("10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7", "Networks whose packets are answered.")
+    a_second: float = key(20.0, "Most packets a second of one sender that are answered.", minimum=1)
+    key_name: str = key("", "Name of the key packets must be signed with; empty for unauthenticated mode.")
+    keys_file: str = key("/etc/haidang/stamp.toml", "File of `[NAME]` STAMP keys, mode 0600.")
+
+
+@dataclass(frozen=True)
 class TrapsConfig:
     """Traps and informs of the devices."""
 
@@ -105,6 +129,8 @@ class SourcesConfig:
     agent: SourceConfig = table(SourceConfig)
     host: SourceConfig = table(SourceConfig)
     reachability: ReachabilityConfig = table(ReachabilityConfig)
+    paths: PathsConfig = table(PathsConfig)
+    reflector: ReflectorConfig = table(ReflectorConfig)
     transceivers: SwitchConfig = table(SwitchConfig)
     lldp: SwitchConfig = table(SwitchConfig)
     snmp: SnmpConfig = table(SnmpConfig)

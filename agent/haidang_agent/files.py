@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from pathlib import Path
 
-from haidang_wire.errors import HaidangError
+from haidang_wire.errors import ConfigError, HaidangError
 
 
 def write_private(path: Path, text: str) -> None:
@@ -24,3 +26,9 @@ def write_private(path: Path, text: str) -> None:
         new.replace(path)
     except OSError as error:
         raise HaidangError(f"can't be written: {error.strerror}", where=str(path)) from error
+
+
+def refuse_readable(path: Path) -> None:
+    """Raises ConfigError for a file of secrets that others than its owner may read."""
+    if sys.platform != "win32" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError("others can read it", where=str(path), remedy=f"Run: chmod 600 {path}")

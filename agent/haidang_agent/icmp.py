@@ -10,8 +10,8 @@ import struct
 import time
 
 _SPACING_SECONDS = 0.25
-_ECHO_REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
-_ECHO_REPLY = {socket.AF_INET: 0, socket.AF_INET6: 129}
+ECHO_REQUEST: dict[int, int] = {socket.AF_INET: 8, socket.AF_INET6: 128}
+ECHO_REPLY: dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 129}
 _PROTOCOL = {socket.AF_INET: socket.IPPROTO_ICMP, socket.AF_INET6: socket.IPPROTO_ICMPV6}
 
 
@@ -67,7 +67,7 @@ class _Rounds:
         for name, family, destination in self._destinations:
             # A random payload makes each echo its own, whatever the kernel does to identifiers.
             payload = secrets.token_bytes(16)
-            packet = _packet(family, number, payload)
+            packet = echo_packet(family, number, payload)
             self._waiting[payload] = (name, time.perf_counter(), str(destination[0]).partition("%")[0])
             try:
                 self._sockets[family].sendto(packet, destination)
@@ -93,7 +93,7 @@ class _Rounds:
         now = time.perf_counter()
         if ready.type == socket.SOCK_RAW and ready.family == socket.AF_INET:
             data = data[(data[0] & 0x0F) * 4 :] if data else b""  # the IP header comes along
-        if len(data) < 24 or data[0] != _ECHO_REPLY[ready.family]:
+        if len(data) < 24 or data[0] != ECHO_REPLY[ready.family]:
             return
         waiting = self._waiting.get(data[8:24])
         if waiting and waiting[2] == str(sender[0]).partition("%")[0]:
@@ -105,11 +105,16 @@ class _Rounds:
             opened.close()
 
 
-def _packet(family: int, number: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHH", _ECHO_REQUEST[socket.AddressFamily(family)], 0, 0, os.getpid() & 0xFFFF, number)
+def echo_packet(family: int, number: int, payload: bytes) -> bytes:
+    """An echo request with an even number of octets of payload."""
+    header = struct.pack("!BBHHH", ECHO_REQUEST[family], 0, 0, os.getpid() & 0xFFFF, number)
     if family == socket.AF_INET6:  # the kernel fills in ICMPv6's checksum (RFC 3542, section 3.1)
         return header + payload
-    data = header + payload
+    return with_checksum(header + payload)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """An ICMP message, its checksum 0 and its length even, with the checksum of RFC 1071."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     total += total >> 16

@@ -55,14 +55,13 @@ class Service:
             make(source, getattr(config.sources, source.name), self._agent, self._deliver)
             for source in [*sources.build(config, identity.agent, assignments), itself]
         ]
-        if not config.sources.snmp.enabled:
-            assignments.listeners.append(lambda: _not_a_probe(assignments))
+        assignments.listeners.append(lambda: _not_a_probe(assignments, config))
         itself.runners = self._runners
         self._stop = threading.Event()
 
     def _deliver(self, source: str, taken: float, interval: float, findings: Findings) -> None:
         self._spool.put(self._agent, source, taken, interval, findings)
-        self._uplink.wake()
+        self._uplink.wake(at_once=bool(findings.events))
 
     def _say(self, kind: str) -> None:
         """An event of the agent's own life, in a report of its own."""
@@ -123,12 +122,18 @@ class Service:
         status.write(self._state_dir, now)
 
 
-def _not_a_probe(assignments: Assignments) -> None:
-    if assignments.current.devices:
+def _not_a_probe(assignments: Assignments, config: AgentConfig) -> None:
+    if assignments.current.devices and not config.sources.snmp.enabled:
         log.warning(
             "%d devices are assigned to this agent, which is no probe: set sources.snmp.enabled (and install"
             " haidang[probe]), or give them to another agent in the registry",
             len(assignments.current.devices),
+        )
+    if assignments.current.paths and not config.sources.paths.enabled:
+        log.warning(
+            "%d paths are assigned to this agent, which measures none: set sources.paths.enabled, or name another"
+            " probe in the registry",
+            len(assignments.current.paths),
         )
 
 

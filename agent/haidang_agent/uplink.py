@@ -53,6 +53,7 @@ class Uplink(threading.Thread):
         self._config = config
         self._transport = self._new_transport()
         self._work = threading.Event()
+        self._urgent = threading.Event()
         self._stop_asked = threading.Event()
         self._failures_in_a_row = 0
         self._next_renewal_try = 0.0
@@ -65,13 +66,16 @@ class Uplink(threading.Thread):
             timeout=self._config.timeout_seconds,
         )
 
-    def wake(self) -> None:
-        """There is something in the spool."""
+    def wake(self, *, at_once: bool = False) -> None:
+        """There is something in the spool; `at_once` when something happened that others wait to hear of."""
+        if at_once:
+            self._urgent.set()
         self._work.set()
 
     def stop(self, seconds: float) -> None:
         """One last try to deliver, for at most so many seconds."""
         self._stop_asked.set()
+        self._urgent.set()
         self._work.set()
         self.join(seconds)
 
@@ -79,7 +83,8 @@ class Uplink(threading.Thread):
         while not self._stop_asked.is_set():
             self._wait(30.0, self._work)
             self._work.clear()
-            self._wait(_COALESCE_SECONDS, self._stop_asked)
+            self._wait(_COALESCE_SECONDS, self._urgent)
+            self._urgent.clear()
             wait = self._turn()
             if wait:
                 self._wait(wait, self._stop_asked)

@@ -77,12 +77,22 @@ class Device(BaseModel):
     trap_addresses: list[str]
 
 
+class Path(BaseModel):
+    """A path to measure, to a site or along a circuit (`target`)."""
+
+    target: str
+    address: str
+    stamp_port: int
+    stamp_key: str
+
+
 class AssignmentDocument(BaseModel):
     """What an agent is, and what it is to watch."""
 
     agent: str
     site: str
     devices: list[Device]
+    paths: list[Path]
 
 
 class ProblemDocument(BaseModel):

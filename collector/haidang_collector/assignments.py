@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from haidang_wire.assignment import AssignedDevice, Assignment
+from collections.abc import Iterator
 
-from haidang_collector.registry import Registry
+from haidang_wire.assignment import AssignedDevice, AssignedPath, Assignment
+
+from haidang_collector.registry import Registry, Site
 
 _NONE = Assignment()
 _NO_DEVICES: dict[str, str] = {}
@@ -15,6 +17,7 @@ class Assignments:
 
     def __init__(self, registry: Registry | None = None) -> None:
         devices: dict[str, list[AssignedDevice]] = {}
+        paths: dict[str, list[AssignedPath]] = {}
         self._sites: dict[str, dict[str, str]] = {}
         for device in registry.devices if registry else ():
             if device.agent:
@@ -24,7 +27,13 @@ class Assignments:
                 )  # fmt: skip
                 devices.setdefault(device.agent, []).append(assigned)
                 self._sites.setdefault(device.agent, {})[device.id] = device.site
-        self._of = {agent: Assignment(tuple(assigned)) for agent, assigned in devices.items()}
+        for site in registry.sites if registry else ():
+            if registry and site.probe:
+                paths.setdefault(site.probe, []).extend(_paths(registry, site))
+        self._of = {
+            agent: Assignment(tuple(devices.get(agent, ())), tuple(paths.get(agent, ())))
+            for agent in devices.keys() | paths.keys()
+        }
         self._versions = {agent: assignment.version for agent, assignment in self._of.items()}
 
     def of(self, agent: str) -> Assignment:
@@ -38,3 +47,14 @@ class Assignments:
     def devices(self, agent: str) -> dict[str, str]:
         """The devices the agent may speak for, and the site of each."""
         return self._sites.get(agent, _NO_DEVICES)
+
+
+def _paths(registry: Registry, of: Site) -> Iterator[AssignedPath]:
+    """From the center to every site, from a site to the center; from both along their circuits."""
+    for site in registry.sites:
+        if site.address and site.id != of.id and registry.center in (of.id, site.id):
+            yield AssignedPath(site.id, site.address, site.stamp_port, site.stamp_key)
+    for circuit in registry.circuits:
+        for near, far in (circuit.ends, circuit.ends[::-1]):
+            if near.site == of.id and far.address:
+                yield AssignedPath(circuit.id, far.address)

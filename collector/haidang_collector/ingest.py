@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from haidang_wire.labels import SOURCE
-from haidang_wire.metrics import CATALOGUE
+from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Refusal, Report, expiry
 
 from haidang_collector.problems import Problem
@@ -23,14 +23,15 @@ from haidang_collector.settings import Limits
 
 # The largest integer JSON readers agree on (RFC 8259, section 6).
 _MAX_INTEGER = 2**53 - 1
-# By name: sources, label names, and the labels as text to fill in.
+# By sample: sources, label names, the labels as text to fill in, and the family.
 _SPECS = {
-    metric.name: (metric.sources, frozenset(metric.labels), "".join(f',{n}="%({n})s"' for n in metric.labels))
+    sample: (metric.sources, frozenset(labels), "".join(f',{n}="%({n})s"' for n in labels), metric.name)
     for metric in CATALOGUE.values()
+    for sample, labels in samples_of(metric).items()
 }
 # Those that report samples, and those of facts and events alone.
 SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
-SOURCES |= {"lifecycle", "lldp"}
+SOURCES |= {"lifecycle", "lldp", "routes"}
 # Sources whose target is a device.
 ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)
@@ -226,16 +227,16 @@ def _render(report: Report, site: str, limits: Limits, refused: Counter[str]) ->
         if problem:
             refused[problem] += 1
             continue
-        template = _SPECS[metric][2]
+        _, _, template, family = _SPECS[metric]
         series = metric + prefix + (template % _escaped(labels) if labels else "")
         if series in seen:
             refused["duplicate"] += 1
             continue
         seen.add(series)
         kept.append(index)
-        if metric not in families:
-            families[metric] = []
-        families[metric].append(f"{series}}} {value!r}\n")
+        if family not in families:
+            families[family] = []
+        families[family].append(f"{series}}} {value!r}\n")
     return {family: "".join(lines).encode() for family, lines in families.items()}, kept
 
 

@@ -23,6 +23,10 @@ Role = Literal["switch", "router", "appliance", "ups", "other"]
 Medium = Literal["fiber", "copper", "radio", "satellite", "other"]
 
 
+def _is_address_or_empty(value: str) -> str:
+    return str(ipaddress.ip_address(value)) if value else ""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +40,13 @@ class Officer(_Strict):
 
 
 class Site(_Strict):
-    """An agency's place on the WAN. `parent` is the site it belongs to in the administration."""
+    """An agency's place on the WAN. `parent` is the site it belongs to in the administration.
+
+    `address` is that of its router, which answers while the site is reachable (with STAMP at
+    `stamp_port` too, signed with the key the probes know as `stamp_key`); `probe` the agent there
+    that measures towards the center and along the circuits that end here; `feeder` the power line
+    it hangs on, for sites that lose their power together.
+    """
 
     id: str = Identifier
     name: str = Field(min_length=1, max_length=200)
@@ -44,6 +54,13 @@ class Site(_Strict):
     parent: str = ""
     officials: int = Field(default=0, ge=0)
     it_officer: Officer | None = None
+    address: str = ""
+    stamp_port: int = Field(default=0, ge=0, le=65535)
+    stamp_key: str = Field(default="", max_length=100)
+    probe: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
+    feeder: str = Field(default="", max_length=100)
+
+    _address = field_validator("address")(_is_address_or_empty)
 
 
 class Device(_Strict):
@@ -80,11 +97,15 @@ class Carrier(_Strict):
 
 
 class End(_Strict):
-    """One end of a circuit: a port of a device where it is known (`interface` is its ifName)."""
+    """One end of a circuit: a port of a device where it is known (`interface` is its ifName), and the
+    address on it, which the probe at the other end asks."""
 
     site: str
     device: str = ""
     interface: str = ""
+    address: str = ""
+
+    _address = field_validator("address")(_is_address_or_empty)
 
 
 class Circuit(_Strict):
@@ -101,9 +122,11 @@ class Circuit(_Strict):
 
 
 class Province(_Strict):
-    """The province as a whole."""
+    """The province as a whole. `center` is the site of the data center; if it is not said, the first
+    one of level `province`."""
 
     name: str = Field(min_length=1, max_length=200)
+    center: str = ""
 
 
 class Registry(_Strict):
@@ -114,6 +137,12 @@ class Registry(_Strict):
     carriers: list[Carrier] = []
     circuits: list[Circuit] = []
     devices: list[Device] = []
+
+    @property
+    def center(self) -> str:
+        """The site everything is reached from; empty when there is none."""
+        at_level = (site.id for site in self.sites if site.level == "province")
+        return self.province.center or next(at_level, "")
 
     def site(self, identifier: str) -> Site | None:
         """The site with this id."""
@@ -268,9 +297,15 @@ def _check_references(registry: Registry, document: _Document) -> None:
 
 def _check_sites(registry: Registry, document: _Document) -> None:
     parents = {site.id: site.parent for site in registry.sites}
+    if registry.province.center and registry.province.center not in parents:
+        document.fault(("province", "center"), f"there is no site {registry.province.center!r}")
+    addresses: dict[str, str] = {}
     for index, site in enumerate(registry.sites):
         if site.parent and site.parent not in parents:
             document.fault(("sites", index, "parent"), f"there is no site {site.parent!r}")
+        owner = addresses.setdefault(site.address, site.id) if site.address else site.id
+        if owner != site.id:
+            document.fault(("sites", index, "address"), f"{site.address} is that of {owner!r} already")
         above, passed = site.parent, {site.id}
         while above and above not in passed:
             passed.add(above)
@@ -299,6 +334,10 @@ def _check_circuits(registry: Registry, document: _Document) -> None:
     devices = {device.id: device for device in registry.devices}
     ports: dict[tuple[str, str], str] = {}
     for index, circuit in enumerate(registry.circuits):
+        if circuit.id in sites:
+            document.fault(("circuits", index, "id"), f"{circuit.id!r} is a site: paths are named by either")
+        if circuit.ends[0].site == circuit.ends[1].site:
+            document.fault(("circuits", index, "ends"), f"both are at {circuit.ends[0].site!r}: it joins no two sites")
         if circuit.carrier and circuit.carrier not in carriers:
             document.fault(("circuits", index, "carrier"), f"there is no carrier {circuit.carrier!r}")
         for number, end in enumerate(circuit.ends):

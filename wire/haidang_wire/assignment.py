@@ -26,10 +26,22 @@ class AssignedDevice:
 
 
 @dataclass(frozen=True)
+class AssignedPath:
+    """A path to measure: `target` is the site or circuit it leads to or along. A `stamp_port` asks
+    for STAMP (RFC 8762) beside ICMP echo, authenticated when a `stamp_key` is named."""
+
+    target: str
+    address: str
+    stamp_port: int = 0
+    stamp_key: str = ""
+
+
+@dataclass(frozen=True)
 class Assignment:
     """What one agent watches."""
 
     devices: tuple[AssignedDevice, ...] = ()
+    paths: tuple[AssignedPath, ...] = ()
 
     @property
     def version(self) -> str:
@@ -50,22 +62,42 @@ def assignment_from(document: Any) -> Assignment:
 
     Raises HaidangError naming what is wrong.
     """
-    if not isinstance(document, dict) or not isinstance(document.get("devices"), list):
-        raise HaidangError("devices must be a list")
-    return Assignment(tuple(_device(number, value) for number, value in enumerate(document["devices"])))
+    devices = [_device(f"devices[{number}]", value) for number, value in enumerate(_list(document, "devices", None))]
+    paths = [
+        AssignedPath(**_known(f"paths[{number}]", value, AssignedPath, needed=("target", "address")))
+        for number, value in enumerate(_list(document, "paths", []))
+    ]
+    return Assignment(tuple(devices), tuple(paths))
 
 
-def _device(number: int, value: Any) -> AssignedDevice:
-    if not isinstance(value, dict):
-        raise HaidangError(f"devices[{number}] must be an object")
-    known = {field.name: value[field.name] for field in fields(AssignedDevice) if field.name in value}
-    for name in ("id", "address"):
-        if not known.get(name):
-            raise HaidangError(f"devices[{number}].{name} is missing")
-    others = known.pop("trap_addresses", [])
+def _list(document: Any, name: str, default: Any) -> list[Any]:
+    value = document.get(name, default) if isinstance(document, dict) else None
+    if not isinstance(value, list):
+        raise HaidangError(f"{name} must be a list")
+    return value
+
+
+def _device(where: str, value: Any) -> AssignedDevice:
+    others = value.get("trap_addresses", []) if isinstance(value, dict) else []
     if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
-        raise HaidangError(f"devices[{number}].trap_addresses must be a list of texts")
-    for name, given in known.items():
-        if type(given) is not (int if name == "port" else str):
-            raise HaidangError(f"devices[{number}].{name} is {given!r}")
-    return AssignedDevice(trap_addresses=tuple(others), **known)
+        raise HaidangError(f"{where}.trap_addresses must be a list of texts")
+    known = _known(where, value, AssignedDevice, needed=("id", "address"))
+    return AssignedDevice(**{**known, "trap_addresses": tuple(others)})
+
+
+def _known(where: str, value: Any, kind: type, needed: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a kind that are there, of the type each has."""
+    if not isinstance(value, dict):
+        raise HaidangError(f"{where} must be an object")
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name not in value or field.name == "trap_addresses":
+            continue
+        given = value[field.name]
+        if type(given) is not (int if field.name.endswith("port") else str):
+            raise HaidangError(f"{where}.{field.name} is {given!r}")
+        found[field.name] = given
+    for name in needed:
+        if not found.get(name):
+            raise HaidangError(f"{where}.{name} is missing")
+    return found

@@ -25,8 +25,17 @@ def _host(
     return Metric(f"haidang_{name}", type, unit, sources, labels, help, cardinality)
 
 
-def _path(name: str, type: str, unit: str, labels: tuple[str, ...], help: str) -> Metric:
-    return Metric(f"haidang_path_{name}", type, unit, ("reachability",), ("target", *labels), help, "1 a target")
+def _path(
+    name: str, type: str, unit: str, labels: tuple[str, ...], help: str, *sources: str, cardinality: str = "1 a target"
+) -> Metric:
+    of = sources or ("reachability",)
+    return Metric(f"haidang_path_{name}", type, unit, of, ("target", *labels), help, cardinality)
+
+
+def _probed(
+    name: str, type: str, unit: str, help: str, *, label: str = "protocol", cardinality: str = "2 a path"
+) -> Metric:
+    return _path(name, type, unit, (label,), help, "paths", cardinality=cardinality)
 
 
 def _center(
@@ -371,8 +380,24 @@ _METRICS = (
         "1 an interface",
     ),
     # Reachability of targets from the agent's machine (ICMP echo).
-    _path("info", INFO, "", ("address",), "Address of a target; the default gateway is the target `gateway`."),
-    _path("up", GAUGE, "", (), "1 when any echo of the last run was answered."),
+    _path(
+        "info",
+        INFO,
+        "",
+        ("address",),
+        "Address of a target: `gateway` is the default gateway, a site or circuit of the registry what a probe measures.",
+        "reachability",
+        "paths",
+    ),
+    _path(
+        "up",
+        GAUGE,
+        "",
+        (),
+        "1 when the target answers: any echo of the last run; of a probe's paths, not a whole row was missed.",
+        "reachability",
+        "path_state",
+    ),
     _path("loss_ratio", GAUGE, "ratio", (), "Share of the last run's echoes that were not answered, 0 to 1."),
     _path(
         "round_trip_seconds",
@@ -383,6 +408,58 @@ _METRICS = (
     ),
     _path("echoes_sent_total", COUNTER, "", (), "Echo requests sent since the agent started."),
     _path("echoes_lost_total", COUNTER, "", (), "Echo requests never answered since the agent started."),
+    # Paths a probe measures once a second (ICMP echo, and STAMP of RFC 8762).
+    _path(
+        "change_timestamp_seconds",
+        GAUGE,
+        "seconds",
+        (),
+        "When the path went up or down: the sending of the first probe that was answered, or was not.",
+        "path_state",
+    ),
+    _path(
+        "silent_seconds",
+        GAUGE,
+        "seconds",
+        (),
+        "Time since the first probe without an answer, of a path in doubt; else 0.",
+        "path_state",
+    ),
+    _probed(
+        "round_trip_distribution_seconds",
+        HISTOGRAM,
+        "seconds",
+        "Round-trip times, without the time a STAMP reflector kept the packet.",
+        cardinality="13 a path and protocol",
+    ),
+    _probed("packets_sent_total", COUNTER, "", "Probes sent; protocol: icmp, stamp."),
+    _probed("packets_lost_total", COUNTER, "", "Probes not answered within three seconds."),
+    _probed("packets_duplicate_total", COUNTER, "", "Answers that came twice."),
+    _probed("packets_reordered_total", COUNTER, "", "Answers that came after one to a later probe (RFC 4737)."),
+    _probed(
+        "delay_variation_seconds",
+        GAUGE,
+        "seconds",
+        "Smoothed difference of round trips that follow each other (RFC 3550, section 6.4.1).",
+    ),
+    _probed(
+        "direction_lost_total",
+        COUNTER,
+        "",
+        "STAMP packets lost on the way `there` and `back`; only of a reflector that counts for itself.",
+        label="direction",
+    ),
+    _path("hops", GAUGE, "", (), "Routers on the way, and the end itself.", "paths"),
+    _path("mtu_bytes", GAUGE, "bytes", (), "The largest packet that passes unfragmented.", "paths"),
+    Metric(
+        "haidang_reflector_packets_total",
+        COUNTER,
+        "",
+        ("reflector",),
+        ("outcome",),
+        "STAMP packets by outcome: reflected, refused (not allowed, not signed), too_many.",
+        "3 an agent",
+    ),
     # The collector about itself.
     _center(
         "collector_info",
@@ -516,6 +593,14 @@ _METRICS = (
 )
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS)}
+
+
+def samples_of(metric: Metric) -> dict[str, tuple[str, ...]]:
+    """The samples of a family, by name, with their labels (as `Metric.labels`)."""
+    if metric.type != HISTOGRAM:
+        return {metric.name: metric.labels}
+    counts = {f"{metric.name}_sum": metric.labels, f"{metric.name}_count": metric.labels}
+    return {f"{metric.name}_bucket": (*metric.labels, "le"), **counts}
 
 
 def family_name(metric: Metric, openmetrics: bool) -> str:

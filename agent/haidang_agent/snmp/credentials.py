@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import stat
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 from haidang_wire.errors import ConfigError
 
 from haidang_agent.config import key, load_tables
+from haidang_agent.files import refuse_readable
 
 if TYPE_CHECKING:
     from gufo.snmp.user import User
@@ -70,8 +69,7 @@ def load_credentials(path: Path) -> dict[str, Credential]:
     Raises ConfigError with file and key, and for a file that others may read.
     """
     found: dict[str, Credential] = load_tables(path, Credential)
-    if sys.platform != "win32" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        raise ConfigError("others can read it", where=str(path), remedy=f"Run: chmod 600 {path}")
+    refuse_readable(path)
     for name, credential in found.items():
         problem = credential.problem()
         if problem:

@@ -7,31 +7,13 @@ from dataclasses import dataclass, field
 
 from haidang_wire.report import Event
 
+from haidang_agent.bucket import Bucket
 from haidang_agent.snmp.notifications import Notification
 
 _WINDOW_SECONDS = 10.0
 _MAX_REPEATING = 1000
 # One device may use this share of what all may, so that one that raves hides no other.
 _SHARE = 0.25
-
-
-class Bucket:
-    """Lets through `a_second` on average, twice as many at once."""
-
-    def __init__(self, a_second: float) -> None:
-        self._rate = a_second
-        self._tokens = a_second * 2
-        self._filled = time.monotonic()
-
-    def take(self) -> bool:
-        """Whether one more may pass."""
-        now = time.monotonic()
-        self._tokens = min(self._rate * 2, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class Gate:

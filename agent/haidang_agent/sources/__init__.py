@@ -31,6 +31,14 @@ def build(config: AgentConfig, device: str, assignments: Assignments) -> list[So
         from haidang_agent.sources.lldp import Lldp
 
         sources.append(Lldp(device))
+    if config.sources.paths.enabled:
+        from haidang_agent.sources.paths import Paths
+
+        sources.append(Paths(config.sources.paths, assignments))
+    if config.sources.reflector.enabled:
+        from haidang_agent.sources.reflector import Reflector
+
+        sources.append(Reflector(config.sources.reflector))
     if config.sources.snmp.enabled:
         # Only a probe has the libraries for it, and pays for them.
         from haidang_agent.snmp import not_installed

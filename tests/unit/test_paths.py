@@ -1,0 +1,164 @@
+"""Paths by themselves: up and down, figures, directions. Packets and time are the tests' own."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from haidang_agent.path.directions import Directions
+from haidang_agent.path.figures import ANSWER_SECONDS, Figures
+from haidang_agent.path.liveness import DOUBT_SECONDS, Liveness
+from haidang_agent.source import Findings
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Line:
+    """Probes over a line with a round trip of `trip` seconds, as the prober sends them."""
+
+    def __init__(self, trip: float = 0.01) -> None:
+        self.liveness = Liveness()
+        self.trip = trip
+        self.now = 0.0
+        self.changes: list[tuple[float, bool]] = []
+        self._next = 0.0
+        self._under_way: list[float] = []
+
+    def run(self, seconds: float, answers: bool | random.Random = True, loss: float = 0.0) -> None:
+        ends = self.now + seconds
+        while self.now < ends:
+            self.now = round(self.now + 0.01, 2)
+            while self._under_way and self._under_way[0] + self.trip <= self.now:
+                sent = self._under_way.pop(0)
+                self._note(self.liveness.answered(sent, self.trip))
+            self._note(self.liveness.judge(self.now))
+            if self.liveness.in_doubt(self.now):
+                self._next = min(self._next, self.now) if self._last + DOUBT_SECONDS <= self.now else self._next
+            if self.now >= self._next:
+                self.liveness.sent(self.now)
+                self._last = self.now
+                self._next = self.now + 1
+                if answers is True or (isinstance(answers, random.Random) and answers.random() >= loss):
+                    self._under_way.append(self.now)
+
+    _last = -1.0
+
+    def _note(self, changed: bool) -> None:
+        if changed:
+            self.changes.append((self.now, bool(self.liveness.up)))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.31, 0.62, 0.93])
+def test_a_cut_is_certain_within_four_seconds_and_dated_to_the_second(phase: float) -> None:
+    line = Line()
+    line.run(10 + phase)
+    cut = line.now
+    line.run(5, answers=False)
+    (_, up), (when, down) = line.changes
+    assert up
+    assert not down
+    assert when - cut < 4
+    assert 0 <= line.liveness.since - cut <= 1.01
+    repaired = line.now
+    line.run(5)
+    assert line.changes[-1][1]
+    assert line.changes[-1][0] - repaired < 1.6
+    assert 0 <= line.liveness.since - repaired <= 1.01
+
+
+@pytest.mark.parametrize("missed", [1, 2, 5])
+def test_some_probes_missed_in_a_row_are_nothing(missed: int) -> None:
+    line = Line()
+    line.run(10)
+    line.run(missed * 0.2, answers=False)
+    line.run(10)
+    assert line.changes == [(pytest.approx(0.02), True)]
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.3, 0.51])
+def test_half_an_hour_of_random_loss_is_no_outage(loss: float) -> None:
+    line = Line()
+    line.run(5)
+    line.run(1800, answers=random.Random(1), loss=loss)
+    assert [up for _, up in line.changes] == [True]
+
+
+def test_a_path_that_never_answers_is_known_to_be_down() -> None:
+    line = Line()
+    line.run(6, answers=False)
+    assert [up for _, up in line.changes] == [False]
+    assert line.liveness.since == pytest.approx(0.01)
+
+
+def test_a_slow_line_is_not_doubted() -> None:
+    line = Line(trip=0.6)  # a satellite
+    line.run(20)
+    assert line.liveness.up
+    line.run(0.5)
+    assert not line.liveness.in_doubt(line.now)
+
+
+def samples(figures: Figures) -> dict[str, float]:
+    findings = Findings()
+    figures.report(findings)
+    return {s.metric.removeprefix("haidang_path_") + s.labels.get("le", ""): s.value for s in findings.samples}
+
+
+def test_figures_count_loss_order_duplicates_and_round_trips() -> None:
+    figures = Figures()
+    numbers = [figures.send(i, i * 10**9) for i in range(4)]
+    assert figures.answer(numbers[1], 1.03, 10**9 + 30_000_000) == pytest.approx(0.03)
+    assert figures.answer(numbers[0], 1.04, 40_000_000) == pytest.approx(0.04)
+    assert figures.answer(numbers[0], 1.05, None) is None
+    assert figures.answer(99, 1.05, None) is None
+    figures.expire(2 + ANSWER_SECONDS)
+    told = samples(figures)
+    assert told["packets_sent_total"] == 4
+    assert told["packets_lost_total"] == 1
+    assert told["packets_reordered_total"] == 1
+    assert told["packets_duplicate_total"] == 1
+    assert told["round_trip_distribution_seconds_count"] == 2
+    assert told["round_trip_distribution_seconds_sum"] == pytest.approx(0.07)
+    assert told["round_trip_distribution_seconds_bucket0.02"] == 0
+    assert told["round_trip_distribution_seconds_bucket0.05"] == 2
+    assert told["round_trip_distribution_seconds_bucket+Inf"] == 2
+    assert told["delay_variation_seconds"] == pytest.approx(0.01)
+
+
+@given(step=st.floats(-1e6, 1e6), trip=st.floats(0, 2), read_late=st.floats(0, 0.02), away=st.floats(-1e6, 1e6))
+def test_clocks_that_are_set_never_make_a_round_trip_negative_or_longer_than_it_was(
+    step: float, trip: float, read_late: float, away: float
+) -> None:
+    figures = Figures()
+    number = figures.send(100.0, 10**18)
+    measured = figures.answer(number, 100 + trip + read_late, 10**18 + round((trip + step) * 1e9), away)
+    assert measured is not None
+    assert 0 <= measured <= trip + read_late + 1e-9
+
+
+def test_directions_are_told_by_a_reflector_that_counts_for_itself() -> None:
+    directions = Directions()
+    for sent, reflected in ((0, 0), (2, 1), (3, 2)):  # number 1 is left out by the sender
+        directions.answer(sent, reflected)
+    assert directions.known
+    assert directions.forward == 0
+    directions.answer(7, 3)  # 4, 5, 6 never got there
+    directions.lost(5)  # two more did, and their answers were lost
+    assert (directions.forward, directions.backward) == (3, 2)
+
+
+def test_directions_stay_unknown_with_a_reflector_that_only_copies() -> None:
+    directions = Directions()
+    for sent in (0, 2, 3, 9):
+        directions.answer(sent, sent)
+    assert not directions.known
+
+
+def test_directions_survive_a_restart_of_the_reflector() -> None:
+    directions = Directions()
+    for sent, reflected in ((0, 0), (2, 1), (5, 2)):
+        directions.answer(sent, reflected)
+    forward = directions.forward
+    for sent, reflected in ((10, 0), (11, 1), (12, 2)):
+        directions.answer(sent, reflected)
+    assert directions.forward == forward
