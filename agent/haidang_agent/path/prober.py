@@ -69,6 +69,7 @@ class Prober:
         self._number = 0
         self._sessions: dict[tuple[str, int], Path] = {}
         self._sockets: dict[tuple[str, int], socket.socket] = {}
+        self._raw: set[int] = set()  # families whose echoes come with an IP header, and want a checksum
         # Every path once an interval, the next first; what was sent and may turn out to be missed; the
         # few paths that miss something now.
         self._echoes: deque[Path] = deque()
@@ -181,7 +182,7 @@ class Prober:
         self._sent.append((now, path))
         number = path.number
         packet = _ECHO.pack(icmp.ECHO_REQUEST[path.family], 0, 0, 0, sequence & 0xFFFF, self._token, number, sequence)
-        if path.family == socket.AF_INET and self._sockets["icmp", path.family].type == socket.SOCK_RAW:
+        if path.family in self._raw:
             packet = icmp.with_checksum(packet)  # of a datagram socket's the kernel does it
         self._send("icmp", path, packet, 0)
 
@@ -205,13 +206,13 @@ class Prober:
         for (protocol, family), opened in self._sockets.items():
             for arrival in arrivals(opened, _READ_A_TURN):
                 if protocol == "icmp":
-                    self._echoed(arrival, family, raw=opened.type == socket.SOCK_RAW)
+                    self._echoed(arrival, family)
                 else:
                     self._reflected(arrival)
 
-    def _echoed(self, arrival: Arrival, family: int, *, raw: bool) -> None:
+    def _echoed(self, arrival: Arrival, family: int) -> None:
         data = arrival.data
-        if raw and family == socket.AF_INET and data:
+        if family in self._raw and data:
             data = data[(data[0] & 0x0F) * 4 :]  # the IP header comes along
         if len(data) < _ICMP_HEADER_BYTES + _PAYLOAD.size or data[0] != icmp.ECHO_REPLY[family]:
             return
@@ -244,6 +245,8 @@ class Prober:
             return
         if protocol == "icmp":
             opened = icmp.open_socket(family)
+            if opened.type == socket.SOCK_RAW and family == socket.AF_INET:
+                self._raw.add(family)
         else:
             opened = socket.socket(family, socket.SOCK_DGRAM)
             opened.bind(("", 0))
