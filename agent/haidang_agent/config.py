@@ -123,6 +123,14 @@ class SwitchConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
+class LinksConfig(SourceConfig):
+    """The source that says at once when a link of this machine goes down or comes up (Linux)."""
+
+    enabled: bool = key(False, "Whether the source runs.")
+    interval_seconds: float = key(60.0, "How long what it says is current.", minimum=1)
+
+
+@dataclass(frozen=True)
 class SourcesConfig:
     """`[sources.*]`: a table a source."""
 
@@ -131,6 +139,7 @@ class SourcesConfig:
     reachability: ReachabilityConfig = table(ReachabilityConfig)
     paths: PathsConfig = table(PathsConfig)
     reflector: ReflectorConfig = table(ReflectorConfig)
+    links: LinksConfig = table(LinksConfig)
     transceivers: SwitchConfig = table(SwitchConfig)
     lldp: SwitchConfig = table(SwitchConfig)
     snmp: SnmpConfig = table(SnmpConfig)

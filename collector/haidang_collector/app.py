@@ -27,6 +27,7 @@ from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
+from haidang_collector.outage import exposition as outages
 from haidang_collector.problems import CONTENT_TYPE, Problem
 
 log = logging.getLogger(__name__)
@@ -262,6 +263,14 @@ def create_app(collector: Collector) -> ASGIApp:
                 yield block
 
         return StreamingResponse(stream(), headers={"Content-Type": media_type})
+
+    @app.get("/metrics/outages", response_model=None, responses=_problems(401))
+    async def outage_metrics(request: Request) -> Response:
+        """Sites, circuits and outages as they are now: small, to be asked every second."""
+        collector.peers.require_reader(request.scope)
+        openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
+        text = outages.expose(collector.outages.engine, openmetrics=openmetrics)
+        return Response(text, headers={"Content-Type": exposition.OPENMETRICS if openmetrics else exposition.TEXT})
 
     @app.get("/sd/collector", responses=_problems(401))
     async def sd_collector(request: Request) -> JSONResponse:

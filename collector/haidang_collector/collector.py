@@ -20,6 +20,7 @@ from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import delivered, events, fact_history, latest
+from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.problems import Problem
 from haidang_collector.registry import Registry
@@ -49,6 +50,7 @@ class Collector:
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
+        self.outages = Watch(self.ledger, self.telemetry)
         self._registry_loaded = 0.0
         self._deliveries = Deliveries(
             self.ledger,
@@ -72,6 +74,7 @@ class Collector:
             prepared = restore(row.report, row.taken, row.agent, site, self.settings.limits) if site else None
             if prepared and prepared.expires > now:
                 self.latest.put(row.agent, prepared)
+                self.outages.take([prepared], (), row.taken)
         self.telemetry.info.labels(__version__, "sqlite").set(1)
         self.telemetry.start.set(now)
 
@@ -80,6 +83,7 @@ class Collector:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deliveries.run(), name="deliveries")
             tasks.create_task(self._watch(), name="watch")
+            tasks.create_task(self.outages.run(), name="outages")
             tasks.create_task(self._housekeeping(), name="housekeeping")
             if self._remote_writer:
                 tasks.create_task(self._remote_writer.run(), name="remote write")
@@ -110,10 +114,11 @@ class Collector:
         if outcome.stopped is not None:
             state.stopped = outcome.stopped
         state.clock_offset = batch.offset
-        self._count(batch, len(outcome.live), outcome.late, outcome.duplicates)
+        self.outages.take(outcome.live, outcome.late, batch.received)
+        self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
         return Receipt(
             received=batch.received,
-            accepted=len(outcome.live) + outcome.late,
+            accepted=len(outcome.live) + len(outcome.late),
             duplicates=outcome.duplicates,
             samples_refused=sum(sum(p.refused_samples.values()) for p in batch.prepared),
             refused=batch.refused,
@@ -195,6 +200,7 @@ class Collector:
         if loaded != self._registry_loaded:
             self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
             self.assignments = Assignments(self.registry)
+            await self.outages.use(self.registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         for agent in known:
             if agent.revoked is None:

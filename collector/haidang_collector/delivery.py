@@ -38,7 +38,7 @@ class Outcome:
     """What became of a batch: the reports to expose, and counts."""
 
     live: list[Prepared] = field(default_factory=list)
-    late: int = 0
+    late: list[Prepared] = field(default_factory=list)
     duplicates: int = 0
     stopped: bool | None = None
 
@@ -169,7 +169,7 @@ class _Writer:
                 outcome.stopped = any(event.kind == "agent_stopped" for event in report.events)
                 rows.stopped[batch.agent] = outcome.stopped
         else:
-            outcome.late += 1
+            outcome.late.append(prepared)
             if self._keep_late and report.samples:
                 rows.late.append(
                     {

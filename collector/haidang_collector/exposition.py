@@ -14,7 +14,7 @@ from haidang_collector.telemetry import Telemetry
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_HEADERS = {
+HEADERS = {
     openmetrics: {name: family_header(metric, openmetrics) for name, metric in CATALOGUE.items()}
     for openmetrics in (False, True)
 }
@@ -28,7 +28,7 @@ def wants_openmetrics(accept: str) -> bool:
 def expose(latest: Latest, registry: Registry | None, telemetry: Telemetry, *, openmetrics: bool) -> Iterator[bytes]:
     """The whole exposition, a family at a time, so that whoever sends it can do other work
     between two. Only what is current at each moment."""
-    headers = _HEADERS[openmetrics]
+    headers = HEADERS[openmetrics]
     latest.expire(time.time())
     started = time.perf_counter()
     for family, lines in latest.families():

@@ -44,6 +44,7 @@ class Telemetry:
         self.late_dropped = self._counter("late_reports_dropped_total")
         self.remote_write_samples = self._counter("remote_write_samples_total")
         self.remote_write_failures = self._counter("remote_write_failures_total")
+        self.outage_evaluation = self._gauge("outage_evaluation_seconds")
         self.certificate_expiry = self._gauge("certificate_expiry_timestamp_seconds")
         # Series that must be there before the first time, so that `increase()` sees it.
         for outcome in ("live", "late", "duplicate", "refused"):

@@ -174,7 +174,7 @@ def test_exactly_once_in_any_order(ledger: Ledger) -> None:
         with ledger.transaction() as connection:
             (outcome,) = writer.write(connection, [batch(*(report(sequence=n) for n in numbers[start : start + 50]))])
         writer.committed()
-        counted["new"] += len(outcome.live) + outcome.late
+        counted["new"] += len(outcome.live) + len(outcome.late)
         counted["duplicate"] += outcome.duplicates
     assert counted == {"new": len(set(numbers)), "duplicate": len(numbers) - len(set(numbers))}
 

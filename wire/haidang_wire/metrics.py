@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from haidang_wire.device_metrics import DEVICE_METRICS
 from haidang_wire.metric import COUNTER, GAUGE, HISTOGRAM, INFO, Metric
+from haidang_wire.outage_metrics import OUTAGE_METRICS
 
 
 def _agent(
@@ -563,6 +564,14 @@ _METRICS = (
         "When a certificate of the collector ends: ca, server.",
         "2",
     ),
+    _center(
+        "collector_outage_evaluation_seconds",
+        GAUGE,
+        "seconds",
+        (),
+        "Time the outage engine took to look at the whole province, the last time.",
+        "1",
+    ),
     _center("collector_process_virtual_memory_bytes", GAUGE, "bytes", (), "Virtual memory of the collector.", "1"),
     _center(
         "collector_process_resident_memory_bytes",
@@ -592,7 +601,7 @@ _METRICS = (
     _center("collector_process_max_fds", GAUGE, "", (), "Most file descriptors the collector may open.", "1"),
 )
 
-CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS)}
+CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS, *OUTAGE_METRICS)}
 
 
 def samples_of(metric: Metric) -> dict[str, tuple[str, ...]]:

@@ -31,6 +31,10 @@ def build(config: AgentConfig, device: str, assignments: Assignments) -> list[So
         from haidang_agent.sources.lldp import Lldp
 
         sources.append(Lldp(device))
+    if config.sources.links.enabled:
+        from haidang_agent.sources.links import Links
+
+        sources.append(Links(device, config.sources.links))
     if config.sources.paths.enabled:
         from haidang_agent.sources.paths import Paths
 

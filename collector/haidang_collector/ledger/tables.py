@@ -121,3 +121,63 @@ events = Table(
     Column("received", Float, nullable=False),
     Column("body", Text, nullable=False),
 )
+
+# One row a failure. `sites` and `circuits` are JSON lists, `evidence` a JSON list of texts.
+outages = Table(
+    "outages",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("kind", String(10), nullable=False),  # site, circuit, center
+    Column("site", String(63), nullable=False),
+    Column("circuit", String(63), nullable=False),
+    Column("started", Float, nullable=False, index=True),
+    Column("ended", Float),
+    Column("cause", String(20), nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("sites", Text, nullable=False),
+    Column("circuits", Text, nullable=False),
+    Column("officials", Integer, nullable=False),
+    Column("planned", Boolean, nullable=False),
+    Column("flaps", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("updated", Float, nullable=False),
+)
+
+# What an outage was before late reports changed it.
+outage_revisions = Table(
+    "outage_revisions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("outage", String(100), nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("cause", String(20), nullable=False),
+    Column("evidence", Text, nullable=False),
+)
+
+# When each site and circuit was down: what availability is made of.
+downtimes = Table(
+    "downtimes",
+    metadata,
+    Column("kind", String(10), primary_key=True),  # site, circuit
+    Column("element", String(63), primary_key=True),
+    Column("started", Float, primary_key=True),
+    Column("ended", Float),
+    Column("outage", String(100), nullable=False),
+    Index("downtimes_of_outage", "outage"),
+)
+
+# Planned work on a site or circuit.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("element", String(63), nullable=False),
+    Column("begins", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created", Float, nullable=False),
+)

@@ -1,0 +1,159 @@
+"""Outages, downtimes and planned work in the ledger. Every function runs in a transaction of its caller's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+from haidang_wire.errors import HaidangError
+from sqlalchemy.dialects.sqlite import insert
+
+from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
+from haidang_collector.outage.cause import Cause, Kind
+from haidang_collector.outage.engine import Changes, Downtime, Outage, Window
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Planned work, as the ledger has it."""
+
+    id: int
+    element: str
+    begins: float
+    ends: float
+    text: str
+
+
+def save(connection: sa.Connection, changes: Changes, officials: dict[str, int], now: float) -> None:
+    """Write what an evaluation changed. `officials` are those of each outage's sites."""
+    for outage in changes.outages:
+        values = {**_values(outage), "officials": officials[outage.id], "revision": 0, "updated": now}
+        # Its beginning may have been said better by a late report.
+        kept = {name: value for name, value in values.items() if name not in ("id", "revision", "started")}
+        connection.execute(insert(outages).values(**values).on_conflict_do_update(index_elements=["id"], set_=kept))
+    for downtime in changes.downtimes:
+        values = {
+            "kind": downtime.kind, "element": downtime.element, "started": downtime.started,
+            "ended": downtime.ended, "outage": downtime.outage,
+        }  # fmt: skip
+        ended = {"ended": downtime.ended, "outage": downtime.outage}
+        connection.execute(
+            insert(downtimes).values(**values).on_conflict_do_update(
+                index_elements=["kind", "element", "started"], set_=ended
+            )
+        )  # fmt: skip
+
+
+def load_open(connection: sa.Connection) -> tuple[list[Outage], list[Downtime]]:
+    """What had not ended when the collector did."""
+    found = [_outage(row) for row in connection.execute(sa.select(outages).where(outages.c.ended.is_(None)))]
+    rows = connection.execute(sa.select(downtimes).where(downtimes.c.ended.is_(None)))
+    return found, [Downtime(row.kind, row.element, row.started, row.outage) for row in rows]
+
+
+def between(connection: sa.Connection, begins: float, ends: float) -> list[tuple[Outage, int]]:
+    """(outage, officials) of those that were open at any time between, the first first."""
+    rows = connection.execute(
+        sa.select(outages)
+        .where(outages.c.started < ends, sa.or_(outages.c.ended.is_(None), outages.c.ended > begins))
+        .order_by(outages.c.started)
+    )
+    return [(_outage(row), row.officials) for row in rows]
+
+
+def downtimes_between(connection: sa.Connection, begins: float, ends: float) -> list[Downtime]:
+    """Those of any time between, the first first."""
+    rows = connection.execute(
+        sa.select(downtimes)
+        .where(downtimes.c.started < ends, sa.or_(downtimes.c.ended.is_(None), downtimes.c.ended > begins))
+        .order_by(downtimes.c.started)
+    )
+    return [Downtime(row.kind, row.element, row.started, row.outage, row.ended) for row in rows]
+
+
+def revise(connection: sa.Connection, outage: Outage, reason: str, now: float) -> None:
+    """Write an outage as it is known now, keep what it was, and move its downtimes' ends with it."""
+    row = connection.execute(sa.select(outages).where(outages.c.id == outage.id)).one()
+    connection.execute(
+        sa.insert(outage_revisions).values(
+            outage=row.id, revision=row.revision, at=now, reason=reason, started=row.started, ended=row.ended,
+            cause=row.cause, evidence=row.evidence,
+        )
+    )  # fmt: skip
+    connection.execute(
+        sa.update(outages)
+        .where(outages.c.id == outage.id)
+        .values(
+            started=outage.started, ended=outage.ended, cause=outage.cause.kind,
+            evidence=json.dumps(outage.cause.evidence, ensure_ascii=False), revision=row.revision + 1, updated=now,
+        )
+    )  # fmt: skip
+
+
+def move(connection: sa.Connection, downtime: Downtime, started: float, ended: float | None) -> None:
+    """Correct when a downtime began and ended."""
+    same = (
+        downtimes.c.kind == downtime.kind,
+        downtimes.c.element == downtime.element,
+        downtimes.c.started == downtime.started,
+    )
+    connection.execute(sa.update(downtimes).where(*same).values(started=started, ended=ended))
+
+
+def plan(connection: sa.Connection, element: str, begins: float, ends: float, text: str) -> Planned:
+    """Note planned work on a site or circuit. Raises HaidangError for one that ends before it begins."""
+    if ends <= begins:
+        raise HaidangError("the work ends before it begins", remedy="Give an end after the beginning")
+    values = {"element": element, "begins": begins, "ends": ends, "text": text, "created": time.time()}
+    done = connection.execute(sa.insert(maintenance).values(**values).returning(maintenance.c.id))
+    return Planned(done.scalar_one(), element, begins, ends, text)
+
+
+def list_planned(connection: sa.Connection, begins: float = 0.0, ends: float = float("inf")) -> list[Planned]:
+    """Planned work of any time between, the first first."""
+    rows = connection.execute(
+        sa.select(maintenance)
+        .where(maintenance.c.begins < ends, maintenance.c.ends > begins)
+        .order_by(maintenance.c.begins)
+    )
+    return [Planned(row.id, row.element, row.begins, row.ends, row.text) for row in rows]
+
+
+def end_planned(connection: sa.Connection, identifier: int, now: float) -> Planned:
+    """Planned work is over now, or does not take place. Raises HaidangError when there is none of this number."""
+    row = connection.execute(sa.select(maintenance).where(maintenance.c.id == identifier)).one_or_none()
+    if row is None:
+        raise HaidangError(f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list")
+    which = maintenance.c.id == identifier
+    if row.begins >= now:
+        connection.execute(sa.delete(maintenance).where(which))
+    else:
+        connection.execute(sa.update(maintenance).where(which).values(ends=min(now, row.ends)))
+    return replace(Planned(row.id, row.element, row.begins, row.ends, row.text), ends=min(now, row.ends))
+
+
+def windows(connection: sa.Connection, now: float) -> list[Window]:
+    """Planned work that is not over."""
+    return [Window(each.element, each.begins, each.ends) for each in list_planned(connection, begins=now)]
+
+
+def _values(outage: Outage) -> dict[str, object]:
+    return {
+        "id": outage.id, "kind": outage.kind, "site": outage.site, "circuit": outage.circuit,
+        "started": outage.started, "ended": outage.ended, "cause": str(outage.cause.kind),
+        "evidence": json.dumps(outage.cause.evidence, ensure_ascii=False),
+        "sites": json.dumps(sorted(outage.sites)), "circuits": json.dumps(outage.circuits),
+        "planned": outage.planned, "flaps": outage.flaps,
+    }  # fmt: skip
+
+
+def _outage(row: sa.Row[tuple[object, ...]]) -> Outage:
+    sites: Iterable[str] = json.loads(row.sites)
+    return Outage(
+        row.id, row.kind, row.site, row.circuit, row.started, tuple(json.loads(row.circuits)), set(sites),
+        cause=Cause(Kind(row.cause), tuple(json.loads(row.evidence))), planned=row.planned, flaps=row.flaps,
+        ended=row.ended,
+    )  # fmt: skip

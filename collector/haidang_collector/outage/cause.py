@@ -1,0 +1,136 @@
+"""Why sites are cut off: one cause from the evidence, with the evidence listed. Pure functions.
+
+Near end without link and without light: the fiber is cut. Light, but no link or no neighbour: the device
+at the far end. Signs of failed power there, or several links of one site lost at once: its power or
+device. Link and neighbour, but nothing passes: the carrier, or routing. Nothing seen: unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from haidang_collector.outage.evidence import Evidence, PortState
+from haidang_collector.outage.graph import Region
+from haidang_collector.registry import Circuit, End
+
+# Signs of failed power that precede the silence by so much belong to it: a UPS lasts a while.
+_POWER_BEFORE_SECONDS = 2 * 3600.0
+_POWER_AFTER_SECONDS = 120.0
+# A port that goes down with a site goes down within so much of it.
+_NEAR_SECONDS = 15.0
+# Links of one site that are lost within so much are lost together.
+_TOGETHER_SECONDS = 3.0
+
+
+class Kind(StrEnum):
+    """Causes."""
+
+    FIBER_CUT = "fiber_cut"
+    FAR_DEVICE = "far_device"
+    POWER = "power"
+    CARRIER = "carrier"
+    CENTER = "center"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A cause and what speaks for it."""
+
+    kind: Kind
+    evidence: tuple[str, ...] = ()
+
+
+def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, started: float, feeder: str) -> Cause:
+    """Of sites that are cut off since `started` (Unix seconds). `feeder` is the power line sites of other
+    regions lost at the same time hang on too, empty when there is none."""
+    power = [
+        f"{site}: {sign.text} at {clock(sign.at)}"
+        for site in region.entries
+        if (sign := evidence.power.get(site)) is not None
+        and started - _POWER_BEFORE_SECONDS <= sign.at <= started + _POWER_AFTER_SECONDS
+    ]
+    if feeder:
+        power.append(f"other sites of feeder {feeder} were lost at the same time")
+    seen = [_near_end(circuits[name], region.sites, evidence, started) for name in region.frontier]
+    said = tuple(text for each in seen for text in each.texts)
+    if power:
+        return Cause(Kind.POWER, (*power, *said))
+    together = _lost_together(each.down_since for each in seen)
+    if len(seen) > 1 and together:
+        entries = ", ".join(region.entries)
+        return Cause(Kind.FAR_DEVICE, (f"all links to {entries} were lost within {_TOGETHER_SECONDS:.0f} s", *said))
+    kinds = [each.kind for each in seen]
+    # One circuit that is known to be dead for a reason of its own leaves the others to explain the rest.
+    for kind in (Kind.FIBER_CUT, Kind.FAR_DEVICE, Kind.CARRIER):
+        if kind in kinds:
+            return Cause(kind, said)
+    return Cause(Kind.UNKNOWN, said)
+
+
+def of_circuit(circuit: Circuit, evidence: Evidence, started: float) -> Cause:
+    """Of a circuit that carries nothing while the sites at its ends are reached another way."""
+    ends = [_end(circuit, end, evidence, started) for end in circuit.ends]
+    said = tuple(text for each in ends for text in each.texts)
+    kinds = [each.kind for each in ends]
+    for kind in (Kind.FIBER_CUT, Kind.FAR_DEVICE, Kind.CARRIER):
+        if kind in kinds:
+            return Cause(kind, said)
+    return Cause(Kind.UNKNOWN, said)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    kind: Kind
+    texts: tuple[str, ...]
+    down_since: float | None = None
+
+
+def _near_end(circuit: Circuit, sites: frozenset[str], evidence: Evidence, started: float) -> _Seen:
+    near = next((end for end in circuit.ends if end.site not in sites), None)
+    if near is None:
+        return _Seen(Kind.UNKNOWN, ())
+    return _end(circuit, near, evidence, started)
+
+
+def _end(circuit: Circuit, end: End, evidence: Evidence, started: float) -> _Seen:
+    name = f"{end.device} {end.interface}" if end.interface else ""
+    port: PortState | None = evidence.ports.get((end.device, end.interface)) if name else None
+    if port is None:
+        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: nothing is known of the port at {end.site}",))
+    if not port.up and port.since >= started - _NEAR_SECONDS:
+        return _down(circuit, end, port, name)
+    if not port.up:
+        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was down before, since {clock(port.since)}",))
+    if port.seen < started:
+        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was last seen at {clock(port.seen)}, up",))
+    if evidence.neighbours.get((end.device, end.interface)) is False:
+        return _Seen(Kind.FAR_DEVICE, (f"{circuit.id}: {name} has a link but no neighbour",))
+    light = f", {port.light_dbm:.1f} dBm" if port.light_dbm is not None else ""
+    return _Seen(Kind.CARRIER, (f"{circuit.id}: {name} has a link{light}, but nothing passes",))
+
+
+def _down(circuit: Circuit, end: End, port: PortState, name: str) -> _Seen:
+    since = f"since {clock(port.since)}"
+    if not port.admin_up:
+        return _Seen(Kind.FAR_DEVICE, (f"{circuit.id}: {name} was shut down by its operator, {since}",), port.since)
+    fresh = port.light_taken >= port.since
+    if port.dark is False and fresh:
+        text = f"{circuit.id}: {name} sees light ({port.light_dbm:.1f} dBm) but has no link, {since}"
+        return _Seen(Kind.FAR_DEVICE, (text,), port.since)
+    dark = " and no light" if port.dark and fresh else ""
+    return _Seen(Kind.FIBER_CUT, (f"{circuit.id}: {name} at {end.site} has no link{dark}, {since}",), port.since)
+
+
+def _lost_together(since: Iterable[float | None]) -> bool:
+    times = list(since)
+    known = [each for each in times if each is not None]
+    return len(known) == len(times) and max(known) - min(known) <= _TOGETHER_SECONDS
+
+
+def clock(at: float) -> str:
+    """A time of day, of the collector's time zone, for people."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

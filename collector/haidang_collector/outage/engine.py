@@ -1,0 +1,434 @@
+"""The outage engine: from evidence to outages, one for each failure, each with who is behind it.
+
+Pure of clocks and files: `evaluate(now)` looks at the evidence and says what changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from haidang_collector.outage import cause as causes
+from haidang_collector.outage.cause import Cause, Kind
+from haidang_collector.outage.evidence import Evidence
+from haidang_collector.outage.graph import Region, of_registry, reached, regions
+from haidang_collector.registry import Registry
+
+# A site whose agent delivers so long after its router fell silent is reached: the router only keeps still.
+_HEARD_AFTER_SECONDS = 1.0
+# Those next to a region may be about to be lost with it, or to come back before it: they are waited for.
+_DOUBT_SECONDS = 5.0
+_MANY_DOUBTS_SECONDS = 20.0
+_RETURN_SECONDS = 6.0
+# A port says that it has no link before probes say which sites are lost; when none should be, that is soon
+# certain; when some should be, something else is odd, and it is given time.
+_CIRCUIT_SECONDS = 6.0
+_BRIDGE_SECONDS = 20.0
+# An outage ends when all has been well for so long, longer for one that came back before.
+_HOLD_SECONDS = 30.0
+_FLAPPING_HOLD_SECONDS = 120.0
+_FLAPS = 2
+_FEEDER_SECONDS = 30.0
+_ISOLATED_SITES = 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """Planned work on a site or circuit."""
+
+    element: str
+    begins: float
+    ends: float
+
+
+@dataclass
+class Outage:
+    """One failure. `site` and `circuit`, fixed when it begins, name it: the entry nearest the center and the
+    circuit towards it; `kind` is site, circuit (a circuit alone, all sites reached) or center. `sites` are all
+    it ever cut off, `down` those it cuts off now. Times are Unix seconds."""
+
+    id: str
+    kind: str
+    site: str
+    circuit: str
+    started: float
+    circuits: tuple[str, ...]
+    sites: set[str] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
+    cause: Cause = Cause(Kind.UNKNOWN)
+    planned: bool = False
+    flaps: int = 0
+    clear_since: float | None = None
+    ended: float | None = None
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long all must be well before it has ended."""
+        return _FLAPPING_HOLD_SECONDS if self.flaps >= _FLAPS else _HOLD_SECONDS
+
+
+@dataclass(frozen=True)
+class Downtime:
+    """A site (`kind` site) or circuit that is, or was, down."""
+
+    kind: str
+    element: str
+    started: float
+    outage: str = ""
+    ended: float | None = None
+
+
+@dataclass
+class Changes:
+    """What an evaluation changed: outages that are new or other than before, downtimes that began or ended."""
+
+    outages: list[Outage] = field(default_factory=list)
+    downtimes: list[Downtime] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.outages or self.downtimes)
+
+
+@dataclass
+class _Picture:
+    """The province at one moment. Values are since when."""
+
+    up: dict[str, float] = field(default_factory=dict)
+    down: dict[str, float] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+    circuits_down: dict[str, float] = field(default_factory=dict)
+
+
+class Engine:
+    """`outages` are those that are open, by id; `site_states` each site as up, degraded, down or unknown;
+    `circuits_down` the circuits that carry nothing."""
+
+    def __init__(self, registry: Registry, evidence: Evidence) -> None:
+        self.registry = registry
+        self.evidence = evidence
+        self.graph = of_registry(registry)
+        self.outages: dict[str, Outage] = {}
+        self.downtimes: dict[tuple[str, str], Downtime] = {}
+        self.site_states: dict[str, str] = {}
+        self.circuits_down: dict[str, float] = {}
+        self.windows: list[Window] = []
+        self._sites = {site.id: site for site in registry.sites}
+        self._circuits = {circuit.id: circuit for circuit in registry.circuits}
+        self._heard_since: dict[str, float] = {}
+        self._pending: dict[tuple[str, ...], float] = {}
+        center = self._sites.get(registry.center)
+        self._probe = center.probe if center else ""
+
+    def take_over(self, before: Engine) -> None:
+        """The outages of another registry's engine; those of elements this one does not have are left."""
+        self.windows = before.windows
+        self.outages = {
+            key: outage
+            for key, outage in before.outages.items()
+            if outage.site in self._sites and all(circuit in self._circuits for circuit in outage.circuits)
+        }
+        known = {("site", name) for name in self._sites} | {("circuit", name) for name in self._circuits}
+        self.downtimes = {key: each for key, each in before.downtimes.items() if key in known}
+
+    def officials(self, outage: Outage) -> int:
+        """Officials of the sites it cuts off, or did last."""
+        return sum(self._sites[site].officials for site in outage.down or outage.sites if site in self._sites)
+
+    def evaluate(self, now: float) -> Changes:
+        """Look at everything once."""
+        picture = self._look(now)
+        changes = Changes()
+        lost = set(picture.down)
+        unknown = set(self._sites) - lost - set(picture.up) - {self.registry.center}
+        found = regions(self.graph, lost, picture.circuits_down, unknown) if lost else []
+        isolated = self._isolated(picture, found)
+        if isolated:
+            self._meet_isolation(picture, now, changes)
+        else:
+            self._meet(found, picture, now, changes)
+        lost = lost.union(*(region.sites for region in found)) if found else lost
+        self._meet_circuits(lost, picture, now, changes, isolated=isolated)
+        self._clear(picture, now, changes)
+        self._note_states(lost, picture, now, changes)
+        return changes
+
+    # What is
+
+    def _look(self, now: float) -> _Picture:
+        picture = _Picture()
+        for name, site in self._sites.items():
+            state = self.evidence.answering(self._probe, name, now) if site.address else None
+            if state is None or name == self.registry.center:
+                continue
+            heard = self.evidence.heard.get(name, 0.0)
+            if state.up:
+                self._heard_since.pop(name, None)
+                picture.up[name] = state.since
+                if state.silent_seconds > 0:
+                    picture.doubtful.add(name)
+            elif heard > state.since + _HEARD_AFTER_SECONDS:
+                picture.up[name] = self._heard_since.setdefault(name, heard)
+            else:
+                self._heard_since.pop(name, None)
+                picture.down[name] = state.since
+        for name in self._circuits:
+            since = self._circuit_down_since(name, now)
+            if since is not None:
+                picture.circuits_down[name] = since
+        return picture
+
+    def _circuit_down_since(self, name: str, now: float) -> float | None:
+        """Since when a circuit is known to carry nothing: a port without link tells it, or probes along it
+        of which none passes."""
+        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
+        dark = [port.since for port in ports if port is not None and not port.up]
+        if dark:
+            return min(dark)
+        along = [
+            state
+            for end in self._circuits[name].ends
+            if (probe := self._sites[end.site].probe)
+            and (state := self.evidence.answering(probe, name, now)) is not None
+        ]
+        if along and not any(state.up for state in along):
+            return min(state.since for state in along)
+        return None
+
+    def _isolated(self, picture: _Picture, found: list[Region]) -> bool:
+        """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""
+        if picture.up or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
+            return False
+        return len({circuit for region in found for circuit in region.frontier}) > 1
+
+    # Outages of sites
+
+    def _meet(self, found: list[Region], picture: _Picture, now: float, changes: Changes) -> None:
+        waiting: set[tuple[str, ...]] = set()
+        covered: set[str] = set()
+        for region in found:
+            outage = self._same(region)
+            if outage is None and not self._settled(region, picture, now):
+                waiting.add(region.frontier)
+                continue
+            sites = set(region.sites) - self._of_others(region, outage)
+            started = min((picture.down[site] for site in region.sites if site in picture.down), default=now)
+            if outage is None:
+                outage = self._open("site", region.entries[0], region.frontier, started, now, changes)
+            covered.add(outage.id)
+            why = causes.of_region(region, self._circuits, self.evidence, started, self._feeder(region, found, picture))
+            self._set(outage, sites, why, changes)
+        self._pending = {key: self._pending.get(key, now) for key in waiting}
+        elsewhere = {site for name in covered for site in self.outages[name].down}
+        for outage in self.outages.values():
+            if outage.kind == "site" and outage.id not in covered and outage.down:
+                self._set(outage, outage.down - picture.up.keys() - elsewhere, outage.cause, changes)
+
+    def _same(self, region: Region) -> Outage | None:
+        """The open outage a region belongs to: of the same circuits, and some of the same sites."""
+        for outage in self.outages.values():
+            if (
+                outage.kind == "site"
+                and set(outage.circuits) & set(region.frontier)
+                and outage.sites & region.sites
+                and outage.site in region.sites
+            ):
+                return outage
+        return None
+
+    def _of_others(self, region: Region, own: Outage | None) -> set[str]:
+        """Sites of the region that an older outage cut off before."""
+        others = (o for o in self.outages.values() if o is not own and o.kind == "site" and o.site in region.sites)
+        return {site for outage in others for site in outage.down}
+
+    def _settled(self, region: Region, picture: _Picture, now: float) -> bool:
+        """Whether no site next to a new region is about to share its fate, or has just come back before it."""
+        seen = self._pending.get(region.frontier, now)
+        # A thousand paths that fall silent at once take longer to be sure of.
+        patience = _DOUBT_SECONDS if len(picture.doubtful) <= len(picture.up) / 2 else _MANY_DOUBTS_SECONDS
+        around = {other for site in region.sites for _, other in self.graph.neighbours[site]} - region.sites
+        if around & picture.doubtful and now - seen < patience:
+            return False
+        started = max((picture.down[site] for site in region.sites if site in picture.down), default=now)
+        return all(
+            picture.up.get(site, 0.0) <= started or now - picture.up[site] >= _RETURN_SECONDS for site in region.near
+        )
+
+    def _feeder(self, region: Region, found: list[Region], picture: _Picture) -> str:
+        """The power line this region's entries share with another region that was lost at the same time."""
+        for site in region.entries:
+            feeder = self._sites[site].feeder
+            since = picture.down.get(site)
+            for other in found:
+                if not feeder or since is None or other is region:
+                    continue
+                for entry in other.entries:
+                    at = picture.down.get(entry)
+                    near = at is not None and abs(at - since) <= _FEEDER_SECONDS
+                    if near and self._sites[entry].feeder == feeder:
+                        return feeder
+        return ""
+
+    def _meet_isolation(self, picture: _Picture, now: float, changes: Changes) -> None:
+        outage = next((o for o in self.outages.values() if o.kind == "center"), None)
+        if outage is None:
+            key = ("center",)
+            if picture.doubtful and now - self._pending.setdefault(key, now) < _DOUBT_SECONDS:
+                return
+            self._pending.pop(key, None)
+            outage = self._open("center", self.registry.center, (), min(picture.down.values()), now, changes)
+        why = Cause(Kind.CENTER, (f"none of {len(picture.down)} sites answers, in any direction",))
+        others = {site for o in self.outages.values() if o.kind == "site" for site in o.down}
+        self._set(outage, set(picture.down) - others, why, changes)
+
+    # Outages of circuits alone
+
+    def _meet_circuits(
+        self, lost: set[str], picture: _Picture, now: float, changes: Changes, *, isolated: bool
+    ) -> None:
+        explained = {circuit for o in self.outages.values() if o.kind == "site" for circuit in o.circuits}
+        bridges: set[str] | None = None
+        for name, since in picture.circuits_down.items():
+            outage = next((o for o in self.outages.values() if o.kind == "circuit" and o.circuit == name), None)
+            if outage is None:
+                if isolated or name in explained or any(site in lost for site in self.graph.ends[name]):
+                    continue
+                if bridges is None:
+                    bridges = set(self._sites) - reached(self.graph, (), picture.circuits_down)
+                wait = _BRIDGE_SECONDS if bridges & set(self.graph.ends[name]) else _CIRCUIT_SECONDS
+                if now - since < wait or set(self.graph.ends[name]) & picture.doubtful:
+                    continue
+                far = max(self.graph.ends[name], key=lambda site: self.graph.depth.get(site, 0))
+                outage = self._open("circuit", far, (name,), since, now, changes)
+            why = causes.of_circuit(self._circuits[name], self.evidence, since)
+            self._set(outage, set(), why, changes)
+
+    # Beginning, change and end
+
+    def _open(
+        self, kind: str, site: str, circuits: tuple[str, ...], started: float, now: float, changes: Changes
+    ) -> Outage:
+        circuit = self._newest_failure(circuits, now)
+        name = {"site": site, "circuit": circuit, "center": "center"}[kind]
+        stamp = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%S")
+        outage = Outage(f"{name}-{stamp}", kind, site, circuit, started, circuits)
+        outage.planned = self._planned(outage, now)
+        self.outages[outage.id] = outage
+        _note(changes.outages, outage)
+        return outage
+
+    def _newest_failure(self, circuits: tuple[str, ...], now: float) -> str:
+        """Of several circuits at a frontier the one that failed last: that is what cut the sites off."""
+        since = {name: self._circuit_down_since(name, now) or 0.0 for name in circuits}
+        return max(circuits, key=lambda name: (since[name], name), default="")
+
+    def _planned(self, outage: Outage, now: float) -> bool:
+        at_work = {window.element for window in self.windows if window.begins <= now < window.ends}
+        return outage.site in at_work or bool(at_work and set(outage.circuits) and set(outage.circuits) <= at_work)
+
+    def _set(self, outage: Outage, down: set[str], why: Cause, changes: Changes) -> None:
+        before = (set(outage.down), outage.cause, outage.clear_since, len(outage.sites))
+        if outage.clear_since is not None and (down or outage.kind == "circuit"):
+            outage.clear_since = None
+            outage.flaps += 1
+        outage.down = down
+        outage.sites |= down
+        # What is known once is not forgotten because the port has come back.
+        news = why.kind != Kind.UNKNOWN or outage.cause.kind == Kind.UNKNOWN
+        if news and (down or outage.kind == "circuit"):
+            outage.cause = why
+        if (outage.down, outage.cause, outage.clear_since, len(outage.sites)) != before:
+            _note(changes.outages, outage)
+
+    def _clear(self, picture: _Picture, now: float, changes: Changes) -> None:
+        for outage in list(self.outages.values()):
+            planned = self._planned(outage, now)
+            if planned != outage.planned:
+                outage.planned = planned
+                _note(changes.outages, outage)
+            well = self._well_since(outage, picture)
+            if well is None:
+                continue
+            if outage.clear_since is None:
+                outage.clear_since, outage.down = max(well, outage.started), set()
+                _note(changes.outages, outage)
+            if now - outage.clear_since >= outage.hold_seconds:
+                outage.ended = outage.clear_since
+                del self.outages[outage.id]
+                _note(changes.outages, outage)
+
+    def _well_since(self, outage: Outage, picture: _Picture) -> float | None:
+        """Since when all it cut off is back; None while something is not, or is not known to be."""
+        if outage.kind == "circuit":
+            if outage.circuit in picture.circuits_down:
+                return None
+            return self._circuit_up_since(outage.circuit, outage.started)
+        if outage.kind == "center":
+            return min(picture.up.values()) if picture.up else None
+        others = {site for other in self.outages.values() if other is not outage for site in other.down}
+        own = outage.sites - others
+        if not own <= picture.up.keys():
+            return None
+        return max((picture.up[site] for site in own), default=outage.started)
+
+    def _circuit_up_since(self, name: str, started: float) -> float | None:
+        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
+        known = [port.since for port in ports if port is not None and port.up]
+        known += [
+            state.since
+            for end in self._circuits[name].ends
+            if (state := self.evidence.paths.get((self._sites[end.site].probe, name))) is not None and state.up
+        ]
+        later = [since for since in known if since > started]
+        return max(later) if later else None
+
+    # States and downtimes
+
+    def _note_states(self, lost: set[str], picture: _Picture, now: float, changes: Changes) -> None:
+        hurt = {site for name in picture.circuits_down for site in self.graph.ends[name]}
+        for name in self._sites:
+            if name in lost:
+                state = "down"
+            elif name in picture.up or name == self.registry.center:
+                state = "degraded" if name in hurt else "up"
+            else:
+                state = "unknown"
+            self.site_states[name] = state
+        self.circuits_down = dict(picture.circuits_down)
+        behind = {site: o.id for o in self.outages.values() for site in o.down}
+        dead = {circuit: o for o in self.outages.values() if o.kind != "center" for circuit in o.circuits}
+        self._note_downtimes("site", {s: picture.down.get(s, now) for s in behind}, behind, picture.up, changes)
+        circuits = dict(picture.circuits_down)
+        for name, outage in dead.items():
+            # The only way to sites that are cut off carries nothing, whether or not a port says so.
+            if outage.down and len(outage.circuits) == 1 and name not in circuits:
+                circuits[name] = outage.started
+        ends = {
+            name: ended
+            for kind, name in self.downtimes
+            if kind == "circuit" and (ended := self._circuit_ended(name, dead.get(name))) is not None
+        }
+        self._note_downtimes("circuit", circuits, {c: o.id for c, o in dead.items()}, ends, changes)
+
+    def _circuit_ended(self, name: str, outage: Outage | None) -> float | None:
+        """When a circuit that was down carried something again; None while that is not known."""
+        since = self._circuit_up_since(name, self.downtimes["circuit", name].started)
+        return since or (outage.clear_since if outage else None)
+
+    def _note_downtimes(
+        self, kind: str, down: dict[str, float], outages: dict[str, str], up: dict[str, float], changes: Changes
+    ) -> None:
+        """`down` is since when those are down that are, `up` since when those are up that are known to be."""
+        for element, since in down.items():
+            if (kind, element) not in self.downtimes:
+                self.downtimes[kind, element] = begun = Downtime(kind, element, since, outages.get(element, ""))
+                changes.downtimes.append(begun)
+        for key, downtime in list(self.downtimes.items()):
+            if key[0] != kind or key[1] in down or key[1] not in up:
+                continue
+            del self.downtimes[key]
+            changes.downtimes.append(replace(downtime, ended=max(up[key[1]], downtime.started)))
+
+
+def _note(outages: list[Outage], outage: Outage) -> None:
+    if outage not in outages:
+        outages.append(outage)

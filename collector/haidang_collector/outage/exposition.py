@@ -1,0 +1,66 @@
+"""/metrics/outages: what the engine knows, a family at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from haidang_collector.exposition import HEADERS
+from haidang_collector.ingest import escape
+from haidang_collector.outage.engine import Engine, Outage
+
+
+def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:
+    """The whole text (format 0.0.4 or OpenMetrics 1.0)."""
+    headers = HEADERS[openmetrics]
+    families: dict[str, list[str]] = {}
+    for name, labels, value in _samples(engine) if engine else ():
+        text = ",".join(f'{label}="{escape(said)}"' for label, said in labels.items())
+        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n")
+    blocks = b"".join(headers[name] + "".join(lines).encode() for name, lines in families.items())
+    return blocks + (b"# EOF\n" if openmetrics else b"")
+
+
+Sample = tuple[str, dict[str, str], float]
+
+
+def _samples(engine: Engine) -> Iterator[Sample]:
+    for site, state in engine.site_states.items():
+        if state != "unknown":
+            yield "haidang_site_up", {"site": site}, int(state != "down")
+            yield "haidang_site_degraded", {"site": site}, int(state == "degraded")
+    for circuit in engine.registry.circuits:
+        up = int(circuit.id not in engine.circuits_down)
+        yield "haidang_circuit_up", {"circuit": circuit.id, "carrier": circuit.carrier}, up
+    for outage in engine.outages.values():
+        yield from _of_outage(engine, outage)
+
+
+def _of_outage(engine: Engine, outage: Outage) -> Iterator[Sample]:
+    own = {"outage": outage.id}
+    carriers = {carrier.id: carrier for carrier in engine.registry.carriers}
+    circuits = {circuit.id: circuit for circuit in engine.registry.circuits}
+    carrier = circuits[outage.circuit].carrier if outage.circuit in circuits else ""
+    named = {**own, "kind": outage.kind, "site": outage.site, "circuit": outage.circuit, "carrier": carrier}
+    yield "haidang_outage_open", {**named, "planned": str(int(outage.planned))}, 1
+    yield "haidang_outage_info", {**own, "cause": str(outage.cause.kind)}, 1
+    for text in outage.cause.evidence:
+        yield "haidang_outage_evidence_info", {**own, "evidence": text}, 1
+    for site in sorted(outage.down):
+        yield "haidang_outage_site_info", {**own, "site": site}, 1
+    near: set[str] = set()
+    for name in outage.circuits:
+        one, two = sorted(engine.graph.ends[name], key=lambda site: engine.graph.depth.get(site, 0))
+        near |= {one, two}
+        circuit = circuits[name]
+        telephone = carriers[circuit.carrier].telephone if circuit.carrier in carriers else ""
+        labels = {
+            **own, "circuit": name, "carrier": circuit.carrier, "carrier_circuit": circuit.carrier_circuit_id,
+            "telephone": telephone, "near": one, "far": two,
+        }  # fmt: skip
+        yield "haidang_outage_circuit_info", labels, 1
+    for site in sorted(near):
+        yield "haidang_outage_near_info", {**own, "site": site}, 1
+    yield "haidang_outage_sites", own, len(outage.down)
+    yield "haidang_outage_officials", own, engine.officials(outage)
+    yield "haidang_outage_flaps", own, outage.flaps
+    yield "haidang_outage_start_timestamp_seconds", own, round(outage.started, 3)

@@ -1,0 +1,108 @@
+"""The engine in the collector: fed by what comes in, asked twice a second, kept in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from haidang_collector.ingest import Prepared
+from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.outage.engine import Changes, Engine
+from haidang_collector.outage.evidence import Evidence
+from haidang_collector.outage.revise import Reviser
+from haidang_collector.registry import Registry
+from haidang_collector.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+_EVALUATE_SECONDS = 0.5
+_SOONER_SECONDS = 0.05
+_WINDOWS_SECONDS = 5.0
+
+
+class Watch:
+    """`engine` is None until there is a registry with a center."""
+
+    def __init__(self, ledger: Ledger, telemetry: Telemetry) -> None:
+        self.engine: Engine | None = None
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._reviser = Reviser(ledger)
+        self._news = asyncio.Event()
+        self._unsaved = Changes()
+        self._windows_due = 0.0
+
+    async def use(self, registry: Registry | None) -> None:
+        """Judge by this registry from now on."""
+        before = self.engine
+        self.engine = Engine(registry, Evidence(registry)) if registry and registry.center else None
+        if self.engine is None:
+            return
+        self._windows_due = 0.0
+        if before is not None:
+            self.engine.evidence.take_over(before.evidence)
+            self.engine.take_over(before)
+            return
+        outages, downtimes = await self._ledger.run(kept.load_open)
+        known = {site.id for site in self.engine.registry.sites}
+        for outage in outages:
+            outage.sites &= known
+            outage.down = set(outage.sites)
+            self.engine.outages[outage.id] = outage
+        self.engine.downtimes = {(each.kind, each.element): each for each in downtimes}
+
+    def take(self, live: Iterable[Prepared], late: Iterable[Prepared], received: float) -> None:
+        """What a delivery held."""
+        if self.engine is None:
+            return
+        for prepared in live:
+            if self.engine.evidence.take(prepared, received):
+                self._news.set()
+            if prepared.report.events:
+                self._reviser.take(prepared)
+        for prepared in late:
+            self._reviser.take(prepared)
+
+    async def run(self) -> None:
+        """Evaluate and keep until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_EVALUATE_SECONDS):
+                    await self._news.wait()
+                await asyncio.sleep(_SOONER_SECONDS)  # what is said in one breath is judged at once
+            except TimeoutError:
+                pass
+            self._news.clear()
+            try:
+                await self._turn(time.time())
+            except LedgerError as error:
+                log.error("outages can't be kept now: %s", error)
+
+    async def _turn(self, now: float) -> None:
+        engine = self.engine
+        if engine is None:
+            return
+        if now >= self._windows_due:
+            engine.windows = await self._ledger.run(kept.windows, now)
+            self._windows_due = now + _WINDOWS_SECONDS
+        started = time.perf_counter()
+        changes = engine.evaluate(now)
+        self._telemetry.outage_evaluation.set(time.perf_counter() - started)
+        for outage in changes.outages:
+            if outage not in self._unsaved.outages:
+                self._unsaved.outages.append(outage)
+        self._unsaved.downtimes += changes.downtimes
+        if self._unsaved:
+            # What a failing disk keeps from being written is written with the next turn.
+            writing, officials = self._unsaved, {o.id: engine.officials(o) for o in self._unsaved.outages}
+            await self._ledger.run(kept.save, writing, officials, now)
+            self._unsaved = Changes()
+            for outage in writing.outages:
+                said = (
+                    "is over" if outage.ended else "is well" if outage.clear_since else f"{len(outage.down)} sites down"
+                )
+                log.warning("outage %s: %s, cause %s", outage.id, said, outage.cause.kind)
+        await self._reviser.turn(engine)

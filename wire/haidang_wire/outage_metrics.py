@@ -1,0 +1,72 @@
+"""The part of the catalogue about sites, circuits and outages, as the collector judges them."""
+
+from __future__ import annotations
+
+from haidang_wire.metric import GAUGE, INFO, Metric
+
+
+def _judged(name: str, type: str, unit: str, labels: tuple[str, ...], help: str, cardinality: str) -> Metric:
+    return Metric(f"haidang_{name}", type, unit, ("collector",), labels, help, cardinality)
+
+
+_OUTAGE = ("outage", "kind", "site", "circuit", "carrier")
+
+OUTAGE_METRICS = (
+    _judged(
+        "site_up", GAUGE, "", ("site",), "1 while the center reaches the site; absent when it is not known.", "1 a site"
+    ),
+    _judged(
+        "site_degraded",
+        GAUGE,
+        "",
+        ("site",),
+        "1 while a circuit of a site that is reached carries nothing.",
+        "1 a site",
+    ),
+    _judged(
+        "circuit_up", GAUGE, "", ("circuit", "carrier"), "0 while the circuit is known to carry nothing.", "1 a circuit"
+    ),
+    _judged(
+        "outage_open",
+        GAUGE,
+        "",
+        (*_OUTAGE, "planned"),
+        "1 while an outage is open. kind: site (sites are cut off), circuit (all are reached another way), center;"
+        " site and circuit name where it lies and stay the same; planned is 1 during planned work.",
+        "1 an open outage",
+    ),
+    _judged(
+        "outage_info",
+        INFO,
+        "",
+        ("outage", "cause"),
+        "Why: fiber_cut, far_device, power, carrier, center or unknown.",
+        "1 an open outage",
+    ),
+    _judged(
+        "outage_evidence_info", INFO, "", ("outage", "evidence"), "What speaks for the cause.", "some an open outage"
+    ),
+    _judged("outage_site_info", INFO, "", ("outage", "site"), "A site that is cut off.", "sites an open outage"),
+    _judged(
+        "outage_circuit_info",
+        INFO,
+        "",
+        ("outage", "circuit", "carrier", "carrier_circuit", "telephone", "near", "far"),
+        "A circuit the failure lies on, its carrier's name for it and telephone, and the sites at its ends.",
+        "some an open outage",
+    ),
+    _judged(
+        "outage_near_info", INFO, "", ("outage", "site"), "A site at either end of the failure.", "some an open outage"
+    ),
+    _judged("outage_sites", GAUGE, "", ("outage",), "Sites that are cut off now.", "1 an open outage"),
+    _judged("outage_officials", GAUGE, "", ("outage",), "Officials who work at these sites.", "1 an open outage"),
+    _judged("outage_flaps", GAUGE, "", ("outage",), "How often it came back and was lost again.", "1 an open outage"),
+    _judged(
+        "outage_start_timestamp_seconds",
+        GAUGE,
+        "seconds",
+        ("outage",),
+        "When it began: the sending of the first probe that was not answered, or the loss of the port's link.",
+        "1 an open outage",
+    ),
+)
