@@ -12,11 +12,11 @@ $(INSTALLED): pyproject.toml tools/setup.sh
 setup: $(INSTALLED)  ## make the virtual environment
 
 up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager (Ctrl-C stops it)
-	@sh tools/packages.sh prometheus prometheus-alertmanager
+	@sh tools/packages.sh prometheus prometheus-alertmanager fonts-dejavu-core
 	@$(BIN)/python tools/up.py
 
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables fonts-dejavu-core
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style, types, import contract
@@ -29,7 +29,7 @@ docs: $(INSTALLED)  ## write the generated references anew
 	@$(BIN)/python tools/references.py
 
 bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
-	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd
+	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd fping prometheus-blackbox-exporter
 	@$(BIN)/python bench/run.py
 
 clean:  ## remove the virtual environment and the state of `make up`

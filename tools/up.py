@@ -167,10 +167,10 @@ class Up:
         alertmanager = {"targets": [f"{LOOPBACK}:{self.ports['alertmanager']}"]}
         config["alerting"]["alertmanagers"][0]["static_configs"] = [alertmanager]
         tls = {"ca_file": str(STATE / "collector" / "ca.pem")}
-        job = config["scrape_configs"][0]
-        job["tls_config"] = tls
-        discovery = job["http_sd_configs"][0]
-        discovery.update(url=f"https://{LOOPBACK}:{self.ports['collector']}/sd/collector", tls_config=tls)
+        for job in config["scrape_configs"]:
+            job["tls_config"] = tls
+            discovery = job["http_sd_configs"][0]
+            discovery.update(url=f"https://{LOOPBACK}:{self.ports['collector']}/sd/collector", tls_config=tls)
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         say("Starting Prometheus")

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -17,24 +17,23 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.labels import to_identifier
 from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
 from haidang_wire.report import Report
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector import exposition, ingest
+from haidang_collector.api import operations
+from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
-from haidang_collector.problems import CONTENT_TYPE, Problem
+from haidang_collector.problems import Problem
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=BaseModel)
-
-_MAX_DOCUMENT_BYTES = 64 * 1024
 _MAX_PEM = 16 * 1024
 # XML and terminals choke on these, and no name of a machine has them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -96,27 +95,6 @@ class AssignmentDocument(BaseModel):
     paths: list[Path]
 
 
-class ProblemDocument(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-
-
-_PROBLEM = {"model": ProblemDocument, "content": {CONTENT_TYPE: {}}}
-
-
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {**_PROBLEM, "description": "Problem"} for code in codes}
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
 def _delivery_schema() -> dict[str, Any]:
     """The schema of a delivery, with the report where ingest keeps it raw, in one piece."""
     (schema,), definitions = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
@@ -165,7 +143,7 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/reports",
         response_model=None,
-        responses=_problems(400, 401, 403, 413, 415, 422, 503),
+        responses=problems(400, 401, 403, 413, 415, 422, 503),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -176,9 +154,9 @@ def create_app(collector: Collector) -> ASGIApp:
     async def reports(request: Request) -> Response:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
         agent = collector.peers.require_agent(request.scope)
-        body = await _read(request, collector.settings.limits.body_bytes)
+        sent = await read(request, collector.settings.limits.body_bytes)
         received = time.time()
-        data = ingest.decompress(body, request.headers.get("content-encoding", ""), collector.settings.limits)
+        data = ingest.decompress(sent, request.headers.get("content-encoding", ""), collector.settings.limits)
         batch = ingest.read_delivery(data, collector.speaker(agent), received, collector.settings.limits)
         receipt = await collector.take(batch)
         if receipt.accepted + receipt.duplicates == 0:
@@ -189,12 +167,12 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/enrol",
         response_model=Certificate,
-        responses=_problems(400, 403, 413, 422, 503),
-        openapi_extra=_body(EnrolRequest),
+        responses=problems(400, 403, 413, 422, 503),
+        openapi_extra=body(EnrolRequest),
     )
     async def enrol(request: Request) -> Certificate:
         """Buy a client certificate with a token."""
-        wanted = await _read_model(request, EnrolRequest)
+        wanted = await read_model(request, EnrolRequest)
         name = to_identifier(_CONTROL.sub("", wanted.name))
         peer = collector.peers.of(request.scope)
         known = peer.name if peer and peer.kind == "agent" else None
@@ -213,13 +191,13 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/renew",
         response_model=Certificate,
-        responses=_problems(400, 401, 403, 413, 422, 503),
-        openapi_extra=_body(RenewRequest),
+        responses=problems(400, 401, 403, 413, 422, 503),
+        openapi_extra=body(RenewRequest),
     )
     async def renew(request: Request) -> Certificate:
         """A new certificate for the agent whose certificate the request came with."""
         agent = collector.peers.require_agent(request.scope)
-        wanted = await _read_model(request, RenewRequest)
+        wanted = await read_model(request, RenewRequest)
         try:
             site, issued = await collector.renew(agent, wanted.request)
         except HaidangError as error:
@@ -231,7 +209,7 @@ def create_app(collector: Collector) -> ASGIApp:
         telemetry.renewals.labels("accepted").inc()
         return _certificate(agent, site, issued)
 
-    @app.get("/v1/assignment", response_model=AssignmentDocument, responses=_problems(401, 403, 503))
+    @app.get("/v1/assignment", response_model=AssignmentDocument, responses=problems(401, 403, 503))
     async def assignment(request: Request) -> Response:
         """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
         agent = collector.peers.require_agent(request.scope)
@@ -250,7 +228,7 @@ def create_app(collector: Collector) -> ASGIApp:
         """The CA's certificate, to be believed only by its fingerprint."""
         return PlainTextResponse(collector.authority.pem, media_type="application/x-pem-file")
 
-    @app.get("/metrics", response_model=None, responses=_problems(401))
+    @app.get("/metrics", response_model=None, responses=problems(401))
     async def metrics(request: Request) -> Response:
         """The latest live value of every series (text format 0.0.4 or OpenMetrics 1.0)."""
         collector.peers.require_reader(request.scope)
@@ -264,7 +242,7 @@ def create_app(collector: Collector) -> ASGIApp:
 
         return StreamingResponse(stream(), headers={"Content-Type": media_type})
 
-    @app.get("/metrics/outages", response_model=None, responses=_problems(401))
+    @app.get("/metrics/outages", response_model=None, responses=problems(401))
     async def outage_metrics(request: Request) -> Response:
         """Sites, circuits and outages as they are now: small, to be asked every second."""
         collector.peers.require_reader(request.scope)
@@ -272,7 +250,7 @@ def create_app(collector: Collector) -> ASGIApp:
         text = outages.expose(collector.outages.engine, openmetrics=openmetrics)
         return Response(text, headers={"Content-Type": exposition.OPENMETRICS if openmetrics else exposition.TEXT})
 
-    @app.get("/sd/collector", responses=_problems(401))
+    @app.get("/sd/collector", responses=problems(401))
     async def sd_collector(request: Request) -> JSONResponse:
         """Prometheus HTTP service discovery: this collector."""
         collector.peers.require_reader(request.scope)
@@ -285,43 +263,18 @@ def create_app(collector: Collector) -> ASGIApp:
         """The process answers."""
         return PlainTextResponse("ok\n")
 
-    @app.get("/readyz", response_class=PlainTextResponse, responses=_problems(503))
+    @app.get("/readyz", response_class=PlainTextResponse, responses=problems(503))
     async def readyz() -> PlainTextResponse:
         """The database answers too."""
         await collector.ledger.run(identities.registry_loaded)
         return PlainTextResponse("ready\n")
 
+    app.include_router(operations.router(collector))
     return _Counted(app, telemetry.requests.labels)
 
 
 def _certificate(agent: str, site: str, issued: Issued) -> Certificate:
     return Certificate(agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends)
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    """The body, at most limit bytes. Raises Problem 413 as soon as it is known to be more."""
-    too_large = Problem(413, "too_large", f"the body is larger than {limit} bytes", field="body")
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limit:
-        raise too_large
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
-
-
-async def _read_model(request: Request, model: type[M]) -> M:
-    """A small JSON document. Raises Problem 422 that names the field; values are not repeated,
-    they may be secrets."""
-    body = await _read(request, _MAX_DOCUMENT_BYTES)
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Problem(422, "malformed", first["msg"], field=where) from error
 
 
 class _Counted:

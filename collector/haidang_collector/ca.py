@@ -1,4 +1,4 @@
-"""The collector's own certification authority: agents, scrapers, the server itself."""
+"""The collector's own certification authority: agents, scrapers, operators, the server itself."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _SERVER_DAYS = 365
 # Certificates begin a little in the past, for clocks that are a little behind.
 _BACKDATED = timedelta(hours=1)
 _SCHEME = "haidang"
+KINDS = ("agent", "scraper", "operator")
+"""Whom a client certificate may name."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Authority:
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
     def issue_client(self, request_pem: str, kind: str, name: str, days: float) -> Issued:
-        """A client certificate for the key of a request; kind is `agent` or `scraper`.
+        """A client certificate for the key of a request; kind is one of KINDS.
 
         Nothing else of the request is believed. Raises HaidangError for a request that is none.
         """
@@ -165,11 +167,11 @@ class Authority:
 
 
 def peer_name(uris: list[str]) -> tuple[str, str] | None:
-    """(kind, name) from the URIs of a certificate's subjectAltName; None when it names neither
-    an agent nor a scraper."""
+    """(kind, name) from the URIs of a certificate's subjectAltName; None when it names
+    nothing a certificate may name."""
     for uri in uris:
         kind, _, name = uri.removeprefix(f"{_SCHEME}://").partition("/")
-        if uri.startswith(f"{_SCHEME}://") and kind in ("agent", "scraper") and name:
+        if uri.startswith(f"{_SCHEME}://") and kind in KINDS and name:
             return kind, name
     return None
 
@@ -186,7 +188,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def new_key_and_request(name: str) -> tuple[bytes, str]:
-    """A private key and a certificate request for it, both PEM (for scrapers)."""
+    """A private key and a certificate request for it, both PEM (for scrapers and operators)."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())

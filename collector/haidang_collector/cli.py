@@ -1,12 +1,14 @@
-"""`haidang-collector`: serve, token, agents, registry, scraper."""
+"""`haidang-collector`: serve, token, agents, registry, scraper, operator, maintenance, sla."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
+import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
@@ -14,8 +16,12 @@ from haidang_wire.labels import is_identifier
 from haidang_collector.ca import Authority, new_key_and_request, write_private
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import outages
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry import load_registry
+from haidang_collector.outage import report, sla
+from haidang_collector.outage.engine import Window
+from haidang_collector.outage.report import LANGUAGES
+from haidang_collector.registry import Registry, load_registry
 from haidang_collector.routing import with_officers
 from haidang_collector.settings import Settings, load_settings, read_secret
 
@@ -48,9 +54,25 @@ def _parser() -> argparse.ArgumentParser:
     routes.add_argument("file", type=Path)
     routes.add_argument("alertmanager", type=Path, help="the configuration to add to (rules/alertmanager.yml)")
 
-    scraper = groups.add_parser("scraper", help="make a certificate that may read /metrics and /sd")
-    scraper.add_argument("name")
-    scraper.add_argument("file", type=Path, help="where key and certificate are written, one PEM file")
+    for kind, text in (("scraper", "read /metrics and /sd"), ("operator", "read outages and plan work")):
+        certificate = groups.add_parser(kind, help=f"make a certificate that may {text}")
+        certificate.add_argument("name")
+        certificate.add_argument("file", type=Path, help="where key and certificate are written, one PEM file")
+
+    work = groups.add_parser("maintenance", help="planned work").add_subparsers(dest="action", required=True)
+    add = work.add_parser("add", help="plan work: outages of it page nobody and count in no SLA")
+    add.add_argument("element", help="the site or circuit worked on")
+    add.add_argument("--begins", default="now", help="local time, as 2026-10-03T22:00 (default: now)")
+    add.add_argument("--lasts", required=True, help="as 30m, 4h or 1d")
+    add.add_argument("--text", default="", help="what is done, for those who read it")
+    work.add_parser("list", help="show what is planned and not over")
+    work.add_parser("end", help="it is over now, or does not take place").add_argument("number", type=int)
+
+    month = groups.add_parser("sla", help="print a month's availability; write it as CSV and PDF")
+    month.add_argument("--month", required=True, help="as 2026-10")
+    month.add_argument("--carrier", default="", help="circuits of this carrier alone")
+    month.add_argument("--language", choices=LANGUAGES, default="vi", help="of table and PDF (default: vi)")
+    month.add_argument("--folder", type=Path, default=Path(), help="where the files are written (default: here)")
     return parser
 
 
@@ -77,10 +99,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     state_dir = prepare_state_dir(settings)
-    if options.group == "scraper":
-        return _scraper(options, settings, state_dir)
+    if options.group in ("scraper", "operator"):
+        return _certificate(options, settings, state_dir)
     ledger = Ledger(state_dir)
-    command = {"token": _token, "agents": _agents, "registry": _registry}[options.group]
+    commands = {"token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla}
+    command = commands[options.group]
     try:
         command(options, settings, ledger)
     finally:
@@ -130,15 +153,72 @@ def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
     print(f"{len(registry.sites)} sites are in force")
 
 
-def _scraper(options: argparse.Namespace, settings: Settings, state_dir: Path) -> int:
+def _certificate(options: argparse.Namespace, settings: Settings, state_dir: Path) -> int:
     if not is_identifier(options.name):
         raise HaidangError(f"the name {options.name!r} must be of a-z 0-9 . _ -")
     authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
     key, request = new_key_and_request(options.name)
-    issued = authority.issue_client(request, "scraper", options.name, 3 * 365)
+    issued = authority.issue_client(request, options.group, options.name, 3 * 365)
     write_private(options.file, key + issued.pem.encode())
     print(f"{options.file}: until {_date(issued.ends)}")
     return 0
+
+
+def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    now = time.time()
+    with ledger.transaction() as connection:
+        if options.action == "add":
+            if not _registry_in_force(connection).is_site_or_circuit(options.element):
+                raise HaidangError(f"there is no site or circuit {options.element!r}")
+            begins = now if options.begins == "now" else _time(options.begins)
+            ends = begins + _duration(options.lasts, "--lasts")
+            works = [outages.plan(connection, options.element, begins, ends, options.text)]
+        elif options.action == "end":
+            works = [outages.end_planned(connection, options.number, now)]
+        else:
+            works = outages.list_planned(connection, begins=now)
+    for work in works:
+        print(f"{work.id:>5}  {work.element:<30} {_date(work.begins)} to {_date(work.ends)}  {work.text}")
+
+
+def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    period = sla.month(options.month)
+    now = time.time()
+    with ledger.transaction() as connection:
+        registry = _registry_in_force(connection)
+        windows = [Window(each.element, each.begins, each.ends) for each in outages.list_planned(connection, *period)]
+        figures = sla.figures(registry, period, outages.downtimes_between(connection, *period), windows, now)
+        listed = outages.between(connection, *period)
+    if options.carrier and not any(carrier.id == options.carrier for carrier in registry.carriers):
+        raise HaidangError(f"there is no carrier {options.carrier!r}")
+    if period[0] >= now:
+        raise HaidangError(f"{options.month} has not begun")
+    made = report.Report(registry, options.month, figures, listed, options.carrier)
+    print(report.table(made, options.language), end="")
+    name = f"sla-{options.month}" + (f"-{options.carrier}" if options.carrier else "")
+    for file, content in (
+        (options.folder / f"{name}.csv", report.as_csv(made).encode()),
+        (options.folder / f"{name}.pdf", report.as_pdf(made, options.language)),
+    ):
+        try:
+            file.write_bytes(content)
+        except OSError as error:
+            raise HaidangError(f"can't be written: {error.strerror}", where=str(file)) from error
+        print(file, file=sys.stderr)
+
+
+def _registry_in_force(connection: sa.Connection) -> Registry:
+    registry = identities.load_registry(connection)[1]
+    if registry is None:
+        raise HaidangError("there is no registry", remedy="Load it: haidang-collector registry load FILE")
+    return registry
+
+
+def _time(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError as error:
+        raise HaidangError(f"--begins must be like 2026-10-03T22:00, not {text!r}") from error
 
 
 def _positive(text: str) -> int:
@@ -147,10 +227,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> float:
+def _duration(text: str, option: str = "--expires") -> float:
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isdecimal() or int(number) < 1:
-        raise HaidangError(f"--expires must be like 30m, 24h or 7d, not {text!r}")
+        raise HaidangError(f"{option} must be like 30m, 24h or 7d, not {text!r}")
     return int(number) * _UNITS[unit]
 
 

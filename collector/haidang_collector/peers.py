@@ -23,7 +23,7 @@ HEADER = b"client-cert"
 
 @dataclass(frozen=True)
 class Peer:
-    """kind is `agent` or `scraper`; name is the certificate's."""
+    """kind is `agent`, `scraper` or `operator`; name is the certificate's."""
 
     kind: str
     name: str
@@ -67,6 +67,13 @@ class Peers:
         peer = self.of(scope)
         if peer is None or peer.kind != "agent":
             raise Problem(401, "identity", "an agent's client certificate of this collector's CA is needed")
+        return peer.name
+
+    def require_operator(self, scope: Mapping[str, Any]) -> str:
+        """The operator's name. Raises Problem 401."""
+        peer = self.of(scope)
+        if peer is None or peer.kind != "operator":
+            raise Problem(401, "identity", "an operator's certificate of this collector's CA is needed")
         return peer.name
 
     def require_reader(self, scope: Mapping[str, Any]) -> None:

@@ -144,6 +144,11 @@ class Registry(_Strict):
         at_level = (site.id for site in self.sites if site.level == "province")
         return self.province.center or next(at_level, "")
 
+    def is_site_or_circuit(self, identifier: str) -> bool:
+        """Whether there is one of this id."""
+        sites, circuits = (site.id for site in self.sites), (circuit.id for circuit in self.circuits)
+        return identifier in {*sites, *circuits}
+
     def site(self, identifier: str) -> Site | None:
         """The site with this id."""
         return next((site for site in self.sites if site.id == identifier), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from haidang_wire.metrics import CATALOGUE
+from haidang_wire.metrics import CATALOGUE, samples_of
 
 from tests.conftest import BIN, REGISTRY, ROOT, require
 
@@ -96,10 +96,58 @@ AV = ',sensor="av"'
 REGISTERED = {f'haidang_device_registry_info{{{AGENT},device="sw",role="switch"}}': "1x30"}
 
 
-def circuit(up: str, admin_up: str) -> dict[str, str]:
-    end = 'haidang_circuit_end_info{circuit="c1",carrier="vta",site="a",device="sw",interface="ge1"}'
-    port = ',interface="ge1"'
-    return {end: "1x30", **device("interface_up", up, port), **device("interface_admin_up", admin_up, port)}
+SITE_DOWN = {'haidang_site_up{site="a"}': "1x5 0x20"}
+CIRCUIT = '{circuit="c1",carrier="vta"}'
+
+
+def circuit(interface: str) -> dict[str, str]:
+    """A circuit of 100 bytes a second that ends at this port."""
+    end = f'haidang_circuit_end_info{{circuit="c1",carrier="vta",site="a",device="x",interface="{interface}"}}'
+    return {end: "1x60", 'haidang_circuit_bandwidth_bytes_per_second{circuit="c1"}': "100x60"}
+
+
+def named(kind: str) -> dict[str, str]:
+    return {"outage": "o1", "kind": kind, "site": "a", "circuit": "c1", "carrier": "vta", "planned": "0"}
+
+
+def outage(kind: str, planned: str = "0", flaps: str = "0x9") -> dict[str, str]:
+    """An outage as /metrics/outages tells of it."""
+    labels = ",".join(f'{name}="{value}"' for name, value in {**named(kind), "planned": planned}.items())
+    own = 'outage="o1"'
+    return {
+        f"haidang_outage_open{{{labels}}}": "1x9",
+        f'haidang_outage_info{{{own},cause="fiber_cut"}}': "1x9",
+        f'haidang_outage_evidence_info{{{own},evidence="sw ge1 has no link"}}': "1x9",
+        f'haidang_outage_site_info{{{own},site="a"}}': "1x9",
+        f'haidang_outage_circuit_info{{{own},circuit="c1",carrier="vta",carrier_circuit="VT-1",telephone="119",near="c",far="a"}}': "1x9",
+        f"haidang_outage_sites{{{own}}}": "1x9",
+        f"haidang_outage_officials{{{own}}}": "12x9",
+        f"haidang_outage_flaps{{{own}}}": flaps,
+    }
+
+
+def path_loss(lost: str, up: str = "1x30") -> dict[str, str]:
+    path = f'{AGENT},target="b"'
+    return {
+        f'haidang_path_packets_lost_total{{{path},protocol="icmp"}}': lost,
+        f'haidang_path_packets_sent_total{{{path},protocol="icmp"}}': "0+60x30",
+        f'haidang_path_direction_lost_total{{{path},direction="there"}}': lost,
+        f"haidang_path_up{{{path}}}": up,
+    }
+
+
+def path_slow(total: str) -> dict[str, str]:
+    path = f'{AGENT},target="b",protocol="icmp"'
+    name = "haidang_path_round_trip_distribution_seconds"
+    return {f"{name}_sum{{{path}}}": total, f"{name}_count{{{path}}}": "0+60x1700"}
+
+
+def traffic(sent: str) -> dict[str, str]:
+    return {
+        f"haidang_interface_transmit_bytes_total{NIC}": sent,
+        f"haidang_interface_receive_bytes_total{NIC}": "0+60x30",
+        **circuit("eth0"),
+    }
 
 
 def stuck(failures: str) -> dict[str, str]:
@@ -142,9 +190,28 @@ CASES = [
     Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "1x30")}, {**DEVICE, "role": "switch"}),
     Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "1x30"), **device("device_up", "0x30")}),
     Case("HaidangDeviceNotPolled", 20, {**REGISTERED, **one("agent_up", "0x30")}),  # the agent's own alert says it
-    Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "1x30"), {"circuit": "c1", "carrier": "vta"}),
-    Case("HaidangCircuitPortDown", 20, circuit("1x30", "1x30")),
-    Case("HaidangCircuitPortDown", 20, circuit("1x10 0x20", "0x30")),  # somebody shut it down
+    Case("HaidangDeviceDown", 10, {**device("device_up", "0x30"), **SITE_DOWN}),  # its site's outage says it
+    Case("HaidangAgentDown", 12, {**agent_down("1x10 0x20", "0x30"), **SITE_DOWN}),
+    Case("HaidangSiteDown", 2, outage("site"), named("site")),
+    Case("HaidangSiteDown", 2, outage("site", planned="1")),
+    Case("HaidangSiteDown", 2, outage("circuit")),
+    Case("HaidangCenterIsolated", 2, outage("center"), named("center")),
+    Case("HaidangCenterIsolated", 2, outage("site")),
+    Case("HaidangCircuitDown", 2, outage("circuit"), named("circuit")),
+    Case("HaidangCircuitDown", 2, outage("circuit", planned="1")),
+    Case("HaidangOutageFlapping", 5, outage("site", flaps="0+1x9"), {"outage": "o1"}),
+    Case("HaidangOutageFlapping", 3, outage("site", flaps="0+1x9")),
+    Case("HaidangOutageFlapping", 5, outage("site", planned="1", flaps="0+1x9")),
+    Case("HaidangPathLoss", 10, path_loss("0+3x20"), {**X, "target": "b", "protocol": "icmp"}),
+    Case("HaidangPathLoss", 10, path_loss("0+1x20")),
+    Case("HaidangPathLoss", 10, path_loss("0+3x20", up="1x7 0 1x20")),  # an outage: it has its own alert
+    Case("HaidangPathSlow", 1600, path_slow("0+0.6x1560 936+3x60"), {**X, "target": "b", "protocol": "icmp"}),
+    Case("HaidangPathSlow", 1600, path_slow("0+36x1700")),  # a satellite
+    Case("HaidangCircuitCongested", 20, traffic("0+5700x30"), {"circuit": "c1", "carrier": "vta"}),
+    Case("HaidangCircuitCongested", 20, traffic("0+4800x30")),
+    Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.9x10"}, {"circuit": "c1", "carrier": "vta"}),
+    Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.7x10"}),
+    Case("HaidangInterfaceDown", 20, {f"haidang_interface_up{NIC}": "1x10 0x20", **INFO, **circuit("eth0")}),  # the engine's
     Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"'), {**DEVICE, "kind": "dying_gasp"}),
     Case("HaidangDyingGasp", 40, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"')),
     Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="link_down"')),
@@ -270,9 +337,11 @@ def test_every_alert_is_tested_both_ways_and_has_its_page() -> None:
 
 
 def test_rules_name_only_what_the_catalogue_declares() -> None:
+    declared = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
     for name, rule in ALERTS.items():
-        for metric in re.findall(r"haidang_\w+", rule["expr"]):
-            assert metric in CATALOGUE, f"{name}: {metric}"
+        texts = (rule["expr"], *(rule["annotations"][key] for key in ("summary", "summary_vi", "description")))
+        for metric in re.findall(r"haidang_\w+", " ".join(texts)):
+            assert metric in declared, f"{name}: {metric}"
 
 
 def test_configurations_are_valid(tmp_path: Path) -> None:
@@ -295,6 +364,9 @@ def test_configurations_are_valid(tmp_path: Path) -> None:
     [
         ("severity=critical alertname=HaidangCollectorDown", "night"),
         ("severity=warning alertname=HaidangAgentDown site=xa-dong-thinh", "day"),
+        ("severity=critical alertname=HaidangSiteDown site=x circuit=c1", "night"),
+        ("severity=warning alertname=HaidangCircuitDown site=x circuit=c1", "day"),
+        ("severity=warning alertname=HaidangPathLoss site=x agent=y", "day"),
         ("severity=info alertname=HaidangAgentSourceFailing site=x", "nobody"),
         ("severity=none alertname=HaidangWatchdog", "deadman"),
     ],

@@ -62,9 +62,9 @@ class Stack:
         scraper = str(folder / "scraper.pem")
         center.command("scraper", "prometheus", scraper)
         tls = {"ca_file": str(center.state / "ca.pem"), "cert_file": scraper, "key_file": scraper}
-        job = config["scrape_configs"][0]
-        job.update(tls_config=tls)
-        job["http_sd_configs"][0].update(url=f"{center.url}/sd/collector", tls_config=tls)
+        for job in config["scrape_configs"]:
+            job.update(tls_config=tls)
+            job["http_sd_configs"][0].update(url=f"{center.url}/sd/collector", tls_config=tls)
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
         processes.start(

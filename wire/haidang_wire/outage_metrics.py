@@ -27,6 +27,14 @@ OUTAGE_METRICS = (
         "circuit_up", GAUGE, "", ("circuit", "carrier"), "0 while the circuit is known to carry nothing.", "1 a circuit"
     ),
     _judged(
+        "circuit_sla_budget_used_ratio",
+        GAUGE,
+        "ratio",
+        ("circuit", "carrier"),
+        "Share of the downtime its SLA allows in this calendar month that is used, planned work left out; 1 is all.",
+        "1 a circuit with an SLA",
+    ),
+    _judged(
         "outage_open",
         GAUGE,
         "",

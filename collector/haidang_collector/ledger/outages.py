@@ -16,6 +16,10 @@ from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.engine import Changes, Downtime, Outage, Window
 
 
+class NoSuchWork(HaidangError):
+    """There is no planned work of this number."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """Planned work, as the ledger has it."""
@@ -123,10 +127,10 @@ def list_planned(connection: sa.Connection, begins: float = 0.0, ends: float = f
 
 
 def end_planned(connection: sa.Connection, identifier: int, now: float) -> Planned:
-    """Planned work is over now, or does not take place. Raises HaidangError when there is none of this number."""
+    """Planned work is over now, or does not take place. Raises NoSuchWork."""
     row = connection.execute(sa.select(maintenance).where(maintenance.c.id == identifier)).one_or_none()
     if row is None:
-        raise HaidangError(f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list")
+        raise NoSuchWork(f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list")
     which = maintenance.c.id == identifier
     if row.begins >= now:
         connection.execute(sa.delete(maintenance).where(which))

@@ -112,6 +112,7 @@ class Engine:
         self.site_states: dict[str, str] = {}
         self.circuits_down: dict[str, float] = {}
         self.windows: list[Window] = []
+        self.sla_budgets_used: dict[str, float] = {}
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}
         self._heard_since: dict[str, float] = {}

@@ -31,6 +31,9 @@ def _samples(engine: Engine) -> Iterator[Sample]:
     for circuit in engine.registry.circuits:
         up = int(circuit.id not in engine.circuits_down)
         yield "haidang_circuit_up", {"circuit": circuit.id, "carrier": circuit.carrier}, up
+        if circuit.id in engine.sla_budgets_used:
+            used = round(engine.sla_budgets_used[circuit.id], 6)
+            yield "haidang_circuit_sla_budget_used_ratio", {"circuit": circuit.id, "carrier": circuit.carrier}, used
     for outage in engine.outages.values():
         yield from _of_outage(engine, outage)
 

@@ -7,10 +7,13 @@ import logging
 import time
 from collections.abc import Iterable
 
+import sqlalchemy as sa
+
 from haidang_collector.ingest import Prepared
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.outage.engine import Changes, Engine
+from haidang_collector.outage import sla
+from haidang_collector.outage.engine import Changes, Engine, Window
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry import Registry
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 _EVALUATE_SECONDS = 0.5
 _SOONER_SECONDS = 0.05
 _WINDOWS_SECONDS = 5.0
+_BUDGETS_SECONDS = 60.0
 
 
 class Watch:
@@ -33,7 +37,7 @@ class Watch:
         self._reviser = Reviser(ledger)
         self._news = asyncio.Event()
         self._unsaved = Changes()
-        self._windows_due = 0.0
+        self._windows_due = self._budgets_due = 0.0
 
     async def use(self, registry: Registry | None) -> None:
         """Judge by this registry from now on."""
@@ -41,7 +45,7 @@ class Watch:
         self.engine = Engine(registry, Evidence(registry)) if registry and registry.center else None
         if self.engine is None:
             return
-        self._windows_due = 0.0
+        self._windows_due = self._budgets_due = 0.0
         if before is not None:
             self.engine.evidence.take_over(before.evidence)
             self.engine.take_over(before)
@@ -88,6 +92,9 @@ class Watch:
         if now >= self._windows_due:
             engine.windows = await self._ledger.run(kept.windows, now)
             self._windows_due = now + _WINDOWS_SECONDS
+        if now >= self._budgets_due:
+            engine.sla_budgets_used = await self._ledger.run(_budgets, engine.registry, now)
+            self._budgets_due = now + _BUDGETS_SECONDS
         started = time.perf_counter()
         changes = engine.evaluate(now)
         self._telemetry.outage_evaluation.set(time.perf_counter() - started)
@@ -106,3 +113,12 @@ class Watch:
                 )
                 log.warning("outage %s: %s, cause %s", outage.id, said, outage.cause.kind)
         await self._reviser.turn(engine)
+
+
+def _budgets(connection: sa.Connection, registry: Registry, now: float) -> dict[str, float]:
+    """Of each circuit with an SLA the share of this month's allowed downtime that is used."""
+    period = sla.this_month(now)
+    windows = [Window(each.element, each.begins, each.ends) for each in kept.list_planned(connection, *period)]
+    figures = sla.figures(registry, period, kept.downtimes_between(connection, *period), windows, now)
+    used = {each.element: sla.budget_used(each, period) for each in figures if each.kind == "circuit"}
+    return {circuit: share for circuit, share in used.items() if share is not None}

@@ -1,0 +1,1 @@
+"""What operators ask and order over HTTP, with a certificate of `haidang-collector operator`."""

@@ -1,0 +1,216 @@
+"""The month's report: a table for the terminal, CSV for spreadsheets, PDF for a carrier. English and Vietnamese."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from haidang_wire.errors import HaidangError
+
+from haidang_collector.outage.engine import Outage
+from haidang_collector.outage.sla import Figures
+from haidang_collector.registry import Registry
+
+# Debian's fonts-dejavu-core: every letter of Vietnamese.
+_FONTS = Path("/usr/share/fonts/truetype/dejavu")
+
+_TEXTS = {
+    "en": {
+        "title": "Availability of circuits", "month": "Month", "carrier": "Carrier", "circuit": "Circuit",
+        "carrier_circuit": "Carrier's number", "site": "Site", "outages": "Outages", "down": "Down (h:mm:ss)",
+        "availability": "Availability", "sla": "SLA", "met": "Kept", "mttr": "MTTR (h:mm:ss)", "mtbf": "MTBF (h)",
+        "yes": "yes", "no": "NO", "all": "All circuits", "began": "Began", "ended": "Ended", "cause": "Cause",
+        "affected": "Sites / officials", "list": "Outages of the month", "none": "None.", "open": "still open",
+        "circuits": "Circuits", "note": "Planned work does not count. Times are local. Issued by {province} on {date}.",
+        "fiber_cut": "fiber cut", "far_device": "device at the far end", "power": "power", "unknown": "not known",
+        "center": "data center", "planned": "planned work",
+    },
+    "vi": {
+        "title": "Độ sẵn sàng của các tuyến truyền dẫn", "month": "Tháng", "carrier": "Nhà mạng", "circuit": "Tuyến",
+        "carrier_circuit": "Mã kênh", "site": "Đơn vị", "outages": "Số sự cố", "down": "Gián đoạn (g:pp:gg)",
+        "availability": "Độ sẵn sàng", "sla": "Cam kết", "met": "Đạt", "mttr": "MTTR (g:pp:gg)", "mtbf": "MTBF (giờ)",
+        "yes": "có", "no": "KHÔNG", "all": "Toàn bộ tuyến", "began": "Bắt đầu", "ended": "Kết thúc",
+        "cause": "Nguyên nhân", "affected": "Đơn vị / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
+        "open": "chưa khắc phục", "circuits": "Tuyến",
+        "note": "Không tính thời gian bảo trì có kế hoạch. Giờ địa phương. {province} lập ngày {date}.",
+        "fiber_cut": "đứt cáp quang", "far_device": "thiết bị đầu xa", "power": "mất điện", "unknown": "chưa rõ",
+        "center": "trung tâm dữ liệu", "planned": "bảo trì có kế hoạch",
+    },
+}  # fmt: skip
+LANGUAGES = tuple(_TEXTS)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of a month, and its outages with the officials each cut off; `carrier` narrows it to one."""
+
+    registry: Registry
+    month: str
+    figures: list[Figures]
+    outages: list[tuple[Outage, int]]
+    carrier: str = ""
+
+    def rows(self, kind: str) -> list[Figures]:
+        """The figures of a kind, those of the carrier alone when one is asked for."""
+        wanted = [each for each in self.figures if each.kind == kind]
+        return [each for each in wanted if not self.carrier or each.carrier == self.carrier]
+
+    def listed(self) -> list[tuple[Outage, int]]:
+        """The outages, those on the carrier's circuits alone when one is asked for."""
+        own = {circuit.id for circuit in self.registry.circuits if circuit.carrier == self.carrier}
+        return [each for each in self.outages if not self.carrier or own & set(each[0].circuits)]
+
+
+def table(report: Report, language: str) -> str:
+    """For the terminal."""
+    kinds = ("circuit", "carrier") if report.carrier else ("circuit", "carrier", "site")
+    parts = [
+        _aligned(_header(language, kind), [_row(report, each, language) for each in report.rows(kind)])
+        for kind in kinds
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_csv(report: Report) -> str:
+    """For spreadsheets: numbers as numbers, with units in the names; begins with a byte order mark, without which
+    they take UTF-8 for something else."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    names = [
+        "month", "kind", "element", "carrier", "carrier_circuit", "outages", "down_seconds", "measured_seconds",
+        "availability_ratio", "sla_ratio", "sla_kept", "mttr_seconds", "mtbf_seconds",
+    ]  # fmt: skip
+    writer.writerow(names)
+    numbers = {circuit.id: circuit.carrier_circuit_id for circuit in report.registry.circuits}
+    for kind in ("circuit", "carrier", *(() if report.carrier else ("site",))):
+        for each in report.rows(kind):
+            repair, between = each.mean_time_to_repair_seconds, each.mean_time_between_failures_seconds
+            writer.writerow(
+                [
+                    report.month, kind, _safe(each.element), _safe(each.carrier), _safe(numbers.get(each.element, "")),
+                    each.outages, f"{each.down_seconds:.1f}", f"{each.measured_seconds:.1f}",
+                    f"{each.availability_ratio:.6f}", each.sla_ratio or "", "" if each.met is None else int(each.met),
+                    "" if repair is None else f"{repair:.1f}", "" if between is None else f"{between:.1f}",
+                ]
+            )  # fmt: skip
+    return "\ufeff" + text.getvalue()
+
+
+def as_pdf(report: Report, language: str) -> bytes:
+    """For a carrier. Raises HaidangError when the font is not installed."""
+    from fpdf import FPDF
+
+    texts = _TEXTS[language]
+    if not (_FONTS / "DejaVuSans.ttf").exists():
+        raise HaidangError("the font DejaVu Sans is not here", remedy="Install Debian's package fonts-dejavu-core")
+    pdf = FPDF(orientation="landscape", format="A4")
+    pdf.set_title(f"{texts['title']} {report.month}")
+    pdf.add_font("dejavu", "", _FONTS / "DejaVuSans.ttf")
+    pdf.add_font("dejavu", "B", _FONTS / "DejaVuSans-Bold.ttf")
+    pdf.add_page()
+    pdf.set_font("dejavu", "B", 15)
+    pdf.cell(text=texts["title"], new_x="LMARGIN", new_y="NEXT", h=9)
+    pdf.set_font("dejavu", "", 10)
+    names = {carrier.id: carrier.name for carrier in report.registry.carriers}
+    who = f"{texts['carrier']}: {names.get(report.carrier, report.carrier)}. " if report.carrier else ""
+    pdf.cell(
+        text=f"{report.registry.province.name}. {who}{texts['month']}: {report.month}",
+        new_x="LMARGIN",
+        new_y="NEXT",
+        h=8,
+    )
+    for kind in ("circuit", "carrier"):
+        rows = [_row(report, each, language) for each in report.rows(kind)]
+        _pdf_table(pdf, _header(language, kind), rows)
+    pdf.set_font("dejavu", "B", 12)
+    pdf.cell(text=texts["list"], new_x="LMARGIN", new_y="NEXT", h=9)
+    outages = [_outage_row(report, outage, officials, language) for outage, officials in report.listed()]
+    if outages:
+        heads = [texts[name] for name in ("began", "ended", "circuits", "cause", "affected")]
+        _pdf_table(pdf, heads, outages)
+    else:
+        pdf.set_font("dejavu", "", 9)
+        pdf.cell(text=texts["none"], new_x="LMARGIN", new_y="NEXT", h=6)
+    pdf.set_font("dejavu", "", 8)
+    today = datetime.now().astimezone().strftime("%Y-%m-%d")
+    pdf.multi_cell(0, 5, texts["note"].format(province=report.registry.province.name, date=today))
+    return bytes(pdf.output())
+
+
+def _pdf_table(pdf: object, header: list[str], rows: list[list[str]]) -> None:
+    from fpdf import FPDF
+
+    assert isinstance(pdf, FPDF)
+    if not rows:
+        return
+    pdf.set_font("dejavu", "", 8)
+    widths = tuple(max(3, *(len(row[column]) for row in [header, *rows])) for column in range(len(header)))
+    with pdf.table(col_widths=widths, line_height=5, first_row_as_headings=True) as drawn:
+        for values in [header, *rows]:
+            line = drawn.row()
+            for value in values:
+                line.cell(value)
+    pdf.ln(4)
+
+
+def _header(language: str, kind: str) -> list[str]:
+    texts = _TEXTS[language]
+    first = [texts["circuit"], texts["carrier_circuit"]] if kind == "circuit" else [texts[kind]]
+    return [*first, *(texts[name] for name in ("outages", "down", "availability", "sla", "met", "mttr", "mtbf"))]
+
+
+def _row(report: Report, each: Figures, language: str) -> list[str]:
+    texts = _TEXTS[language]
+    numbers = {circuit.id: circuit.carrier_circuit_id for circuit in report.registry.circuits}
+    names = {site.id: site.name for site in report.registry.sites}
+    names |= {carrier.id: carrier.name for carrier in report.registry.carriers}
+    first = (
+        [each.element, numbers.get(each.element, "")]
+        if each.kind == "circuit"
+        else [names.get(each.element, each.element)]
+    )
+    repair, between = each.mean_time_to_repair_seconds, each.mean_time_between_failures_seconds
+    return [
+        *first, str(each.outages), _span(each.down_seconds), f"{each.availability_ratio:.4%}",
+        f"{each.sla_ratio:.3%}" if each.sla_ratio else "–",
+        "–" if each.met is None else texts["yes"] if each.met else texts["no"],
+        "–" if repair is None else _span(repair), "–" if between is None else f"{between / 3600:.1f}",
+    ]  # fmt: skip
+
+
+def _outage_row(report: Report, outage: Outage, officials: int, language: str) -> list[str]:
+    texts = _TEXTS[language]
+    cause = texts.get("planned" if outage.planned else str(outage.cause.kind), texts["carrier"])
+    return [
+        _time(outage.started),
+        _time(outage.ended) if outage.ended else texts["open"],
+        ", ".join(outage.circuits) or outage.site,
+        cause,
+        f"{len(outage.sites)} / {officials}",
+    ]
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _safe(text: str) -> str:
+    """A spreadsheet takes a text that begins like a formula for one."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _aligned(header: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [[unicodedata.normalize("NFC", value) for value in row] for row in [header, *rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)
