@@ -127,7 +127,6 @@ class LinksConfig(SourceConfig):
     """The source that says at once when a link of this machine goes down or comes up (Linux)."""
 
     enabled: bool = key(False, "Whether the source runs.")
-    interval_seconds: float = key(60.0, "How long what it says is current.", minimum=1)
 
 
 @dataclass(frozen=True)

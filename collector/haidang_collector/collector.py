@@ -50,7 +50,7 @@ class Collector:
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
-        self.outages = Watch(self.ledger, self.telemetry)
+        self.outages = Watch(self.ledger, settings, self.telemetry)
         self._registry_loaded = 0.0
         self._deliveries = Deliveries(
             self.ledger,

@@ -52,6 +52,17 @@ class RemoteWrite(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 2_000_000_000
 
 
+class Outages(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[outages]`: how sure the engine wants to be."""
+
+    hold_seconds: Annotated[
+        float, Meta(ge=0, description="How long everything must be well before an outage has ended.")
+    ] = 30.0
+    flapping_hold_seconds: Annotated[
+        float, Meta(ge=0, description="The same of one that came back and was lost again twice or more.")
+    ] = 120.0
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -102,6 +113,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = "info"
     limits: Limits = Limits()
     remote_write: RemoteWrite = RemoteWrite()
+    outages: Outages = Outages()
 
 
 def load_settings(path: Path | None) -> Settings:

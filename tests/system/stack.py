@@ -16,16 +16,18 @@ from tests.conftest import ROOT, Center, Processes, free_port, require, wait_for
 
 
 class Webhook:
-    """Receives what Alertmanager sends, in order: (status, alert name, labels)."""
+    """Receives what Alertmanager sends, in order: (status, alert name, labels), and the annotations of each."""
 
     def __init__(self) -> None:
         self.alerts: list[tuple[str, str, dict[str, str]]] = []
-        received = self.alerts
+        self.texts: list[dict[str, str]] = []
+        received, texts = self.alerts, self.texts
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 for alert in document["alerts"]:
+                    texts.append(alert["annotations"])
                     received.append((alert["status"], alert["labels"]["alertname"], alert["labels"]))
                 self.send_response(200)
                 self.end_headers()

@@ -160,7 +160,7 @@ class Paths:
             findings.events.append(
                 Event("path_changed", time.time(), {"target": target, "before": list(before.hops), **body})
             )
-        deliver("routes", time.time(), _ROUTE_SECONDS, findings)
+        deliver("routes", time.time(), self.config.interval_seconds, findings)
 
 
 def _state(prober: Prober) -> Findings:

@@ -107,6 +107,8 @@ def _end(circuit: Circuit, end: End, evidence: Evidence, started: float) -> _See
         return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was down before, since {clock(port.since)}",))
     if port.seen < started:
         return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was last seen at {clock(port.seen)}, up",))
+    if port.since > started:
+        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} has its link again, since {clock(port.since)}",))
     if evidence.neighbours.get((end.device, end.interface)) is False:
         return _Seen(Kind.FAR_DEVICE, (f"{circuit.id}: {name} has a link but no neighbour",))
     light = f", {port.light_dbm:.1f} dBm" if port.light_dbm is not None else ""

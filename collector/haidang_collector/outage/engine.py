@@ -13,6 +13,7 @@ from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.registry import Registry
+from haidang_collector.settings import Outages
 
 # A site whose agent delivers so long after its router fell silent is reached: the router only keeps still.
 _HEARD_AFTER_SECONDS = 1.0
@@ -24,9 +25,6 @@ _RETURN_SECONDS = 6.0
 # certain; when some should be, something else is odd, and it is given time.
 _CIRCUIT_SECONDS = 6.0
 _BRIDGE_SECONDS = 20.0
-# An outage ends when all has been well for so long, longer for one that came back before.
-_HOLD_SECONDS = 30.0
-_FLAPPING_HOLD_SECONDS = 120.0
 _FLAPS = 2
 _FEEDER_SECONDS = 30.0
 _ISOLATED_SITES = 2
@@ -60,11 +58,6 @@ class Outage:
     flaps: int = 0
     clear_since: float | None = None
     ended: float | None = None
-
-    @property
-    def hold_seconds(self) -> float:
-        """How long all must be well before it has ended."""
-        return _FLAPPING_HOLD_SECONDS if self.flaps >= _FLAPS else _HOLD_SECONDS
 
 
 @dataclass(frozen=True)
@@ -103,8 +96,9 @@ class Engine:
     """`outages` are those that are open, by id; `site_states` each site as up, degraded, down or unknown;
     `circuits_down` the circuits that carry nothing."""
 
-    def __init__(self, registry: Registry, evidence: Evidence) -> None:
+    def __init__(self, registry: Registry, evidence: Evidence, settings: Outages | None = None) -> None:
         self.registry = registry
+        self.settings = settings or Outages()
         self.evidence = evidence
         self.graph = of_registry(registry)
         self.outages: dict[str, Outage] = {}
@@ -352,7 +346,9 @@ class Engine:
             if outage.clear_since is None:
                 outage.clear_since, outage.down = max(well, outage.started), set()
                 _note(changes.outages, outage)
-            if now - outage.clear_since >= outage.hold_seconds:
+            flapping = outage.flaps >= _FLAPS
+            hold = self.settings.flapping_hold_seconds if flapping else self.settings.hold_seconds
+            if now - outage.clear_since >= hold:
                 outage.ended = outage.clear_since
                 del self.outages[outage.id]
                 _note(changes.outages, outage)
@@ -423,6 +419,10 @@ class Engine:
             if (kind, element) not in self.downtimes:
                 self.downtimes[kind, element] = begun = Downtime(kind, element, since, outages.get(element, ""))
                 changes.downtimes.append(begun)
+            elif not self.downtimes[kind, element].outage and element in outages:
+                # A port was without link before it was known what that cut off.
+                self.downtimes[kind, element] = known = replace(self.downtimes[kind, element], outage=outages[element])
+                changes.downtimes.append(known)
         for key, downtime in list(self.downtimes.items()):
             if key[0] != kind or key[1] in down or key[1] not in up:
                 continue

@@ -17,6 +17,7 @@ from haidang_collector.outage.engine import Changes, Engine, Window
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry import Registry
+from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,10 @@ _BUDGETS_SECONDS = 60.0
 class Watch:
     """`engine` is None until there is a registry with a center."""
 
-    def __init__(self, ledger: Ledger, telemetry: Telemetry) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, telemetry: Telemetry) -> None:
         self.engine: Engine | None = None
         self._ledger = ledger
+        self._settings = settings.outages
         self._telemetry = telemetry
         self._reviser = Reviser(ledger)
         self._news = asyncio.Event()
@@ -42,7 +44,7 @@ class Watch:
     async def use(self, registry: Registry | None) -> None:
         """Judge by this registry from now on."""
         before = self.engine
-        self.engine = Engine(registry, Evidence(registry)) if registry and registry.center else None
+        self.engine = Engine(registry, Evidence(registry), self._settings) if registry and registry.center else None
         if self.engine is None:
             return
         self._windows_due = self._budgets_due = 0.0

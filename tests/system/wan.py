@@ -1,0 +1,304 @@
+"""A province of namespaces: every site a router and its agent, every circuit a fiber through a namespace of the
+carrier's, where it can be cut, swallowed or filled. Routers speak OSPF with each other (bird)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import BIN, Center, Processes, require, wait_for
+from tests.system.network import ip
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+RING = ["r1", "r2", "r3", "r4", "r5", "r6"]
+LEAVES = ["x1", "x2", "x3"]
+SITES = ["ttdl", *RING, "hub", *LEAVES, "dual"]
+CIRCUITS = {
+    "ttdl-r1": ("ttdl", "r1"), "r1-r2": ("r1", "r2"), "r2-r3": ("r2", "r3"), "r3-r4": ("r3", "r4"),
+    "r4-r5": ("r4", "r5"), "r5-r6": ("r5", "r6"), "r6-ttdl": ("r6", "ttdl"),
+    "r2-hub": ("r2", "hub"), "hub-x1": ("hub", "x1"), "hub-x2": ("hub", "x2"), "hub-x3": ("hub", "x3"),
+    "ttdl-dual": ("ttdl", "dual"), "r5-dual": ("r5", "dual"),
+}  # fmt: skip
+OFFICIALS = {site: 10 + number for number, site in enumerate(SITES)}
+CENTER_ADDRESS = "10.9.100.2"
+PROBE = "probe-ttdl"
+BANDWIDTH_BITS = 8_000_000
+
+
+def registry(stamp: bool = False) -> dict[str, Any]:
+    """The registry's document."""
+    return {
+        "province": {"name": "Tỉnh Ví Dụ", "center": "ttdl"},
+        "sites": [
+            {
+                "id": site, "name": f"UBND {site}", "level": "province" if site == "ttdl" else "commune",
+                "officials": OFFICIALS[site], "address": f"10.9.{number}.1",
+                "probe": PROBE if site == "ttdl" else f"sw-{site}",
+                **({"stamp_port": 862} if stamp and site != "ttdl" else {}),
+            }
+            for number, site in enumerate(SITES)
+        ],
+        "carriers": [
+            {"id": "vta", "name": "Viễn thông A", "telephone": "0200 800 119"},
+            {"id": "vtb", "name": "Viễn thông B", "telephone": "0200 800 126"},
+        ],
+        "devices": [
+            {"id": f"sw-{site}", "site": site, "role": "router", "address": f"10.9.{number}.1"}
+            for number, site in enumerate(SITES)
+        ],
+        "circuits": [
+            {
+                "id": name, "carrier": "vtb" if name == "r5-dual" else "vta", "carrier_circuit_id": f"VT-{name}",
+                "bandwidth_bits_per_second": BANDWIDTH_BITS, "sla_availability_ratio": 0.995,
+                "ends": [
+                    {"site": site, "device": f"sw-{site}", "interface": name, "address": circuit_address(name, site)}
+                    for site in ends
+                ],
+            }
+            for name, ends in CIRCUITS.items()
+        ],
+    }  # fmt: skip
+
+
+def circuit_address(name: str, site: str) -> str:
+    number = list(CIRCUITS).index(name)
+    return f"10.8.{number}.{CIRCUITS[name].index(site)}"
+
+
+class Wan:
+    """The network, and what can happen to it. This thread's namespace is the machine of the data center."""
+
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self.folder = folder
+        self.processes = processes
+        self._prefix = f"hd{os.getpid() % 100000}"
+        self._carrier = self.namespace("carrier")
+        self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._agent_command: dict[str, tuple[str, ...]] = {}
+
+    def namespace(self, site: str) -> str:
+        return f"{self._prefix}-{site}"
+
+    def within(self, site: str, *command: str) -> None:
+        subprocess.run(["ip", "netns", "exec", self.namespace(site), *command], check=True, capture_output=True)
+
+    def build(self) -> None:
+        """Namespaces, fibers, routers, until everybody is reached."""
+        ip("link", "set", "lo", "up")
+        ip("netns", "add", self._carrier)
+        for site in SITES:
+            self._add_site(site)
+        # The data center's machine hangs on its router by one cable.
+        ip("link", "add", "uplink", "type", "veth", "peer", "name", "dc", "netns", self.namespace("ttdl"))
+        ip("address", "add", f"{CENTER_ADDRESS}/30", "dev", "uplink")
+        ip("link", "set", "uplink", "up")
+        ip("route", "add", "default", "via", "10.9.100.1")
+        ip("-n", self.namespace("ttdl"), "address", "add", "10.9.100.1/30", "dev", "dc")
+        ip("-n", self.namespace("ttdl"), "link", "set", "dc", "up")
+        for name in CIRCUITS:
+            self._add_circuit(name)
+        for site in SITES:
+            self._start_router(site)
+        wait_for("every site is reached", lambda: all(self.reaches(site) for site in SITES), 60)
+
+    def _add_site(self, site: str) -> None:
+        name, number = self.namespace(site), SITES.index(site)
+        ip("netns", "add", name)
+        ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", name, "address", "add", f"10.9.{number}.1/32", "dev", "lo")
+        self.within(site, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
+
+    def _add_circuit(self, name: str) -> None:
+        """A bridge in the carrier's namespace with a cable to each end: the ends keep their ports when it is cut."""
+        ip("-n", self._carrier, "link", "add", name, "type", "bridge")
+        ip("-n", self._carrier, "link", "set", name, "up")
+        for place, site in enumerate(CIRCUITS[name]):
+            end = f"{list(CIRCUITS).index(name)}.{place}"
+            ip(
+                "-n",
+                self.namespace(site),
+                "link",
+                "add",
+                name,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                end,
+                "netns",
+                self._carrier,
+            )
+            ip("-n", self.namespace(site), "address", "add", f"{circuit_address(name, site)}/31", "dev", name)
+            ip("-n", self.namespace(site), "link", "set", name, "up")
+            ip("-n", self._carrier, "link", "set", end, "master", name, "up")
+
+    def _ends(self, name: str) -> list[str]:
+        return [f"{list(CIRCUITS).index(name)}.{place}" for place in (0, 1)]
+
+    def _start_router(self, site: str) -> None:
+        circuits = [name for name, ends in CIRCUITS.items() if site in ends]
+        interfaces = "".join(f'interface "{name}" {{ type ptp; hello 1; dead 4; cost 10; }};\n' for name in circuits)
+        stubs = 'interface "lo" { stub; };\n' + ('interface "dc" { stub; };\n' if site == "ttdl" else "")
+        file = self.folder / f"bird-{site}.conf"
+        file.write_text(
+            f"router id 10.9.{SITES.index(site)}.1;\nprotocol device {{ scan time 1; }}\n"
+            "protocol kernel { ipv4 { export all; }; merge paths off; }\n"
+            f"protocol ospf v2 {{ ipv4 {{ import all; }}; area 0 {{\n{interfaces}{stubs}}}; }}\n"
+        )
+        control = str(self.folder / f"bird-{site}.ctl")
+        self._run(site, f"bird-{site}", require("bird"), "-f", "-c", str(file), "-s", control)
+
+    def _run(self, site: str, name: str, *command: str) -> subprocess.Popen[bytes]:
+        return self.processes.start(name, "ip", "netns", "exec", self.namespace(site), *command)
+
+    def reaches(self, site: str) -> bool:
+        address = f"10.9.{SITES.index(site)}.1"
+        return subprocess.run(["ping", "-c1", "-W1", "-q", address], capture_output=True).returncode == 0
+
+    # Agents
+
+    def start_agents(self, center: Center, *, stamp: bool = False) -> None:
+        for site in SITES:
+            self._add_agent(center, site, f"sw-{site}", stamp=stamp)
+        self._add_agent(center, "ttdl", PROBE, here=True)
+
+    def _add_agent(self, center: Center, site: str, name: str, *, here: bool = False, stamp: bool = False) -> None:
+        folder = center.enrol(self.folder / name, site=site, name=name)
+        config = self.folder / f"{name}.toml"
+        text = "".join(f"[sources.{source}]\nenabled = true\n" for source in ("links", "paths"))
+        text += "[sources.reachability]\nenabled = false\n[uplink]\ntimeout_seconds = 4\nbackoff_max_seconds = 4\n"
+        if stamp and not here and site != "ttdl":
+            text += "[sources.reflector]\nenabled = true\n"
+        config.write_text(text)
+        command = (str(BIN / "haidang-agent"), "run", "--state-dir", str(folder), "--config", str(config))
+        self._agent_command[name] = command if here else ("ip", "netns", "exec", self.namespace(site), *command)
+        self.start_agent(name)
+
+    def start_agent(self, name: str) -> None:
+        self._agents[name] = self.processes.start(name, *self._agent_command[name])
+
+    def kill_agent(self, name: str) -> None:
+        self._agents[name].kill()
+        self._agents[name].wait()
+
+    # What happens
+
+    def cut(self, *circuits: str) -> float:
+        """Fibers are cut: both ends lose their link. When, in Unix seconds."""
+        at = time.time()
+        for end in [end for name in circuits for end in self._ends(name)]:
+            ip("-n", self._carrier, "link", "set", end, "down")
+        return at
+
+    def restore(self, *circuits: str) -> float:
+        at = time.time()
+        for end in [end for name in circuits for end in self._ends(name)]:
+            ip("-n", self._carrier, "link", "set", end, "up")
+        return at
+
+    def swallow(self, circuit: str) -> float:
+        """The carrier lets nothing through, and its ports stay up."""
+        at = time.time()
+        for end in self._ends(circuit):
+            ip("-n", self._carrier, "link", "set", end, "nomaster")
+        return at
+
+    def release(self, circuit: str) -> float:
+        at = time.time()
+        for end in self._ends(circuit):
+            ip("-n", self._carrier, "link", "set", end, "master", circuit)
+        return at
+
+    def power_off(self, site: str) -> float:
+        """The site's router and agent lose their power: its links go dark for the neighbours."""
+        at = time.time()
+        for name, ends in CIRCUITS.items():
+            if site in ends:
+                ip("-n", self.namespace(site), "link", "set", name, "down")
+        self.kill_agent(f"sw-{site}")
+        return at
+
+    def power_on(self, site: str) -> float:
+        at = time.time()
+        for name, ends in CIRCUITS.items():
+            if site in ends:
+                ip("-n", self.namespace(site), "link", "set", name, "up")
+                ip("-n", self.namespace(site), "address", "replace", f"{circuit_address(name, site)}/31", "dev", name)
+        self.start_agent(f"sw-{site}")
+        return at
+
+    def uplink(self, state: str) -> float:
+        """The cable of the data center's machine."""
+        at = time.time()
+        ip("link", "set", "uplink", state)
+        if state == "up":
+            ip("route", "replace", "default", "via", "10.9.100.1")
+        return at
+
+    def lose(self, circuit: str, percent: int, direction: str = "both") -> None:
+        """Drop packets at random: from the first end to the second (there), back, or both; 0 for none."""
+        site = CIRCUITS[circuit][1]
+        text = f"table ip {circuit.replace('-', '_')}"
+        rules = f"{text}\ndelete {text}\n"
+        if percent:
+            drop = f"meta l4proto icmp numgen random mod 100 < {percent} drop"
+            chains = {"there": ("prerouting", "iifname"), "back": ("postrouting", "oifname")}
+            wanted = chains if direction == "both" else {direction: chains[direction]}
+            body = "".join(
+                f'chain {name} {{ type filter hook {hook} priority 0; {match} "{circuit}" {drop}\n}}\n'
+                for name, (hook, match) in wanted.items()
+            )
+            rules += f"{text} {{\n{body}}}\n"
+        command = ["ip", "netns", "exec", self.namespace(site), "nft", "-f", "-"]
+        subprocess.run(command, input=rules, text=True, check=True, capture_output=True)
+
+    def narrow(self, circuit: str, bits_per_second: int) -> None:
+        """What the line carries; 0 for as much as comes."""
+        for end in self._ends(circuit):
+            if bits_per_second:
+                shape = ("tbf", "rate", f"{bits_per_second}bit", "burst", "16kb", "latency", "200ms")
+                subprocess.run(["tc", "-n", self._carrier, "qdisc", "replace", "dev", end, "root", *shape], check=True)
+            else:
+                subprocess.run(["tc", "-n", self._carrier, "qdisc", "del", "dev", end, "root"], capture_output=True)
+
+    def tear_down(self) -> None:
+        for site in [*SITES, "carrier"]:
+            subprocess.run(["ip", "netns", "delete", self.namespace(site)], capture_output=True)
+
+
+@contextlib.contextmanager
+def wan(folder: Path, processes: Processes) -> Iterator[Wan]:
+    """The network, built; everything this thread starts meanwhile lives on the data center's machine."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("network namespaces need root")
+        pytest.skip("network namespaces need root")
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if _libc.unshare(_CLONE_NEWNET):
+        os.close(before)
+        pytest.skip(f"no network namespaces here: {os.strerror(ctypes.get_errno())}")
+    made = Wan(folder, processes)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.tear_down()
+        _libc.setns(before, _CLONE_NEWNET)
+        os.close(before)
+
+
+def write_registry(folder: Path, *, stamp: bool = False) -> Path:
+    file = folder / "registry.yaml"
+    file.write_text(yaml.safe_dump(registry(stamp), allow_unicode=True), encoding="utf-8")
+    return file
