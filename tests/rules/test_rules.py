@@ -97,6 +97,7 @@ REGISTERED = {f'haidang_device_registry_info{{{AGENT},device="sw",role="switch"}
 
 
 SITE_DOWN = {'haidang_site_up{site="a"}': "1x5 0x20"}
+ASKED = 'up{job="haidang-outages"}'
 CIRCUIT = '{circuit="c1",carrier="vta"}'
 
 
@@ -115,7 +116,7 @@ def outage(kind: str, planned: str = "0", flaps: str = "0x9") -> dict[str, str]:
     labels = ",".join(f'{name}="{value}"' for name, value in {**named(kind), "planned": planned}.items())
     own = 'outage="o1"'
     return {
-        f"haidang_outage_open{{{labels}}}": "1x9",
+        f"haidang_outage_open{{{labels}}}": "1x9 stale",
         f'haidang_outage_info{{{own},cause="fiber_cut"}}': "1x9",
         f'haidang_outage_evidence_info{{{own},evidence="sw ge1 has no link"}}': "1x9",
         f'haidang_outage_site_info{{{own},site="a"}}': "1x9",
@@ -195,6 +196,8 @@ CASES = [
     Case("HaidangSiteDown", 2, outage("site"), named("site")),
     Case("HaidangSiteDown", 2, outage("site", planned="1")),
     Case("HaidangSiteDown", 2, outage("circuit")),
+    Case("HaidangSiteDown", 12, {**outage("site"), ASKED: "1x8 0x9"}, named("site")),  # the collector restarts
+    Case("HaidangSiteDown", 14, {**outage("site"), ASKED: "1x20"}),
     Case("HaidangCenterIsolated", 2, outage("center"), named("center")),
     Case("HaidangCenterIsolated", 2, outage("site")),
     Case("HaidangCircuitDown", 2, outage("circuit"), named("circuit")),

@@ -16,7 +16,7 @@ from tests.system.stack import Stack
 from tests.system.wan import CENTER_ADDRESS, LEAVES, OFFICIALS, SITES, Wan, wan, write_registry
 
 pytestmark = pytest.mark.system
-HOLD_SECONDS = 5
+HOLD_SECONDS = 12
 # What is paged is paged by then, and nothing more comes.
 QUIET_SECONDS = 6
 
@@ -111,7 +111,7 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
         with wan(folder, processes) as network:
             port = free_port()
             extra = f'[remote_write]\nurl = "http://127.0.0.1:{port}/api/v1/write"\n'
-            extra += f"[outages]\nhold_seconds = {HOLD_SECONDS}\nflapping_hold_seconds = 15\n"
+            extra += f"[outages]\nhold_seconds = {HOLD_SECONDS}\nflapping_hold_seconds = 25\n"
             center = Center(folder, processes, CENTER_ADDRESS, extra)
             center.command("registry", "load", str(write_registry(folder)))
             stack = Stack(folder, processes, center, port)

@@ -222,19 +222,11 @@ class Wan:
 
     def power_off(self, site: str) -> float:
         """The site's router and agent lose their power: its links go dark for the neighbours."""
-        at = time.time()
-        for name, ends in CIRCUITS.items():
-            if site in ends:
-                ip("-n", self.namespace(site), "link", "set", name, "down")
         self.kill_agent(f"sw-{site}")
-        return at
+        return self.cut(*(name for name, ends in CIRCUITS.items() if site in ends))
 
     def power_on(self, site: str) -> float:
-        at = time.time()
-        for name, ends in CIRCUITS.items():
-            if site in ends:
-                ip("-n", self.namespace(site), "link", "set", name, "up")
-                ip("-n", self.namespace(site), "address", "replace", f"{circuit_address(name, site)}/31", "dev", name)
+        at = self.restore(*(name for name, ends in CIRCUITS.items() if site in ends))
         self.start_agent(f"sw-{site}")
         return at
 

@@ -95,6 +95,14 @@ def test_a_black_hole_with_its_ports_up_is_the_carriers() -> None:
     assert len(province.opened) == 1
 
 
+def test_black_holes_on_all_lines_of_a_site_are_its_device() -> None:
+    province = Province()
+    province.black |= {"r3-r4", "r4-r5"}
+    province.run(25)
+    (outage,) = province.open
+    assert (outage.site, outage.cause.kind) == ("r4", Kind.FAR_DEVICE)
+
+
 def test_without_any_word_of_ports_the_cause_is_unknown_and_says_why() -> None:
     province = Province(ports=False)
     province.cut("r2-hub")

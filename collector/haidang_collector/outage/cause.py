@@ -1,8 +1,8 @@
 """Why sites are cut off: one cause from the evidence, with the evidence listed. Pure functions.
 
 Near end without link and without light: the fiber is cut. Light, but no link or no neighbour: the device
-at the far end. Signs of failed power there, or several links of one site lost at once: its power or
-device. Link and neighbour, but nothing passes: the carrier, or routing. Nothing seen: unknown.
+at the far end. Signs of failed power there: power. Several links of one site lost at once, or dead with their
+ports up: its device. Link and neighbour, but nothing passes: the carrier, or routing. Nothing seen: unknown.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
         entries = ", ".join(region.entries)
         return Cause(Kind.FAR_DEVICE, (f"all links to {entries} were lost within {_TOGETHER_SECONDS:.0f} s", *said))
     kinds = [each.kind for each in seen]
+    if len(seen) > 1 and set(kinds) == {Kind.CARRIER}:
+        return Cause(Kind.FAR_DEVICE, (f"nothing passes on any link to {', '.join(region.entries)}", *said))
     # One circuit that is known to be dead for a reason of its own leaves the others to explain the rest.
     for kind in (Kind.FIBER_CUT, Kind.FAR_DEVICE, Kind.CARRIER):
         if kind in kinds:

@@ -290,7 +290,9 @@ class Engine:
                 if bridges is None:
                     bridges = set(self._sites) - reached(self.graph, (), picture.circuits_down)
                 wait = _BRIDGE_SECONDS if bridges & set(self.graph.ends[name]) else _CIRCUIT_SECONDS
-                if now - since < wait or set(self.graph.ends[name]) & picture.doubtful:
+                # A site that has just come back is known to be before the circuit it came back over.
+                steady = max(since, *(picture.up.get(site, 0.0) for site in self.graph.ends[name]))
+                if now - steady < wait or set(self.graph.ends[name]) & picture.doubtful:
                     continue
                 far = max(self.graph.ends[name], key=lambda site: self.graph.depth.get(site, 0))
                 outage = self._open("circuit", far, (name,), since, now, changes)
