@@ -38,17 +38,34 @@ class Fiber:
 
 
 @contextlib.contextmanager
-def fiber() -> Iterator[Fiber]:
-    """Everything this thread starts meanwhile lives in the center's namespace."""
+def own_namespace() -> Iterator[None]:
+    """Everything this thread does and starts meanwhile lives in a new network namespace."""
     if os.geteuid() != 0:
         if os.environ.get("CI"):
             pytest.fail("network namespaces need root")
         pytest.skip("network namespaces need root")
-    site = f"haidang-test-{os.getpid()}"
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    if _libc.unshare(_CLONE_NEWNET):
+    try:
+        if _libc.unshare(_CLONE_NEWNET):
+            pytest.skip(f"no network namespaces here: {os.strerror(ctypes.get_errno())}")
+        try:
+            yield
+        finally:
+            _libc.setns(before, _CLONE_NEWNET)
+    finally:
         os.close(before)
-        pytest.skip(f"no network namespaces here: {os.strerror(ctypes.get_errno())}")
+
+
+@contextlib.contextmanager
+def fiber() -> Iterator[Fiber]:
+    """The center is in this thread's own namespace meanwhile, the site in another."""
+    site = f"haidang-test-{os.getpid()}"
+    with own_namespace(), _joined(site) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _joined(site: str) -> Iterator[Fiber]:
     try:
         ip("netns", "add", site)
         ip("link", "set", "lo", "up")
@@ -62,5 +79,3 @@ def fiber() -> Iterator[Fiber]:
         yield made
     finally:
         subprocess.run(["ip", "netns", "delete", site], capture_output=True)
-        _libc.setns(before, _CLONE_NEWNET)
-        os.close(before)

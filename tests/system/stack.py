@@ -50,16 +50,23 @@ class Webhook:
 class Stack:
     """Both programs beside a collector whose remote write goes to `prometheus_port`."""
 
-    def __init__(self, folder: Path, processes: Processes, center: Center, prometheus_port: int) -> None:
+    def __init__(
+        self, folder: Path, processes: Processes, center: Center, prometheus_port: int,
+        *, as_shipped: bool = False, webhook_port: int = 0,
+    ) -> None:  # fmt: skip
+        """Faster than shipped, so that tests are (the figures that matter are the rules' own), unless `as_shipped`;
+        pages go to `webhook`, or to another one's port."""
         self.webhook = Webhook()
+        self._webhook_port = webhook_port or self.webhook.port
+        self._as_shipped = as_shipped
         self.port = prometheus_port
         alertmanager_port = free_port()
         self._alertmanager(folder, processes, alertmanager_port)
         config = yaml.safe_load((ROOT / "rules/prometheus.yml").read_text())
         config["rule_files"] = [str(ROOT / "rules/haidang.yml")]
         config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]
-        # Faster than shipped, so that the test is: the figures that matter are the rules' own.
-        config["global"].update(scrape_interval="2s", scrape_timeout="2s", evaluation_interval="2s")
+        if not as_shipped:
+            config["global"].update(scrape_interval="2s", scrape_timeout="2s", evaluation_interval="2s")
         # Prometheus comes from another address than loopback: it proves itself as a scraper.
         scraper = str(folder / "scraper.pem")
         center.command("scraper", "prometheus", scraper)
@@ -82,8 +89,8 @@ class Stack:
             receiver.pop("email_configs", None)
             receiver.pop("telegram_configs", None)
             for webhook in receiver.get("webhook_configs", []):
-                webhook["url"] = f"http://127.0.0.1:{self.webhook.port}/"
-        for route in [config["route"], *config["route"]["routes"]]:
+                webhook["url"] = f"http://127.0.0.1:{self._webhook_port}/"
+        for route in [] if self._as_shipped else [config["route"], *config["route"]["routes"]]:
             route.update(group_wait="1s", group_interval="2s")
         file = folder / "alertmanager.yml"
         file.write_text(yaml.safe_dump(config))

@@ -184,7 +184,7 @@ class Province:
             self.say(f"sw-{site}", site, "host", samples=samples)
 
     def _note(self, changes: Changes) -> None:
-        for outage in changes.outages:
+        for outage in changes.outages.values():
             if outage.ended is not None:
                 self.ended.append(outage)
             elif outage.id not in self.opened:

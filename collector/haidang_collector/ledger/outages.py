@@ -33,7 +33,7 @@ class Planned:
 
 def save(connection: sa.Connection, changes: Changes, officials: dict[str, int], now: float) -> None:
     """Write what an evaluation changed. `officials` are those of each outage's sites."""
-    for outage in changes.outages:
+    for outage in changes.outages.values():
         values = {**_values(outage), "officials": officials[outage.id], "revision": 0, "updated": now}
         # Its beginning may have been said better by a late report.
         kept = {name: value for name, value in values.items() if name not in ("id", "revision", "started")}

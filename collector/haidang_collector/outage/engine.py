@@ -73,9 +73,10 @@ class Downtime:
 
 @dataclass
 class Changes:
-    """What an evaluation changed: outages that are new or other than before, downtimes that began or ended."""
+    """What an evaluation changed: outages that are new or other than before, by id, and downtimes that began or
+    ended."""
 
-    outages: list[Outage] = field(default_factory=list)
+    outages: dict[str, Outage] = field(default_factory=dict)
     downtimes: list[Downtime] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -310,7 +311,7 @@ class Engine:
         outage = Outage(f"{name}-{stamp}", kind, site, circuit, started, circuits)
         outage.planned = self._planned(outage, now)
         self.outages[outage.id] = outage
-        _note(changes.outages, outage)
+        changes.outages[outage.id] = outage
         return outage
 
     def _newest_failure(self, circuits: tuple[str, ...], now: float) -> str:
@@ -334,26 +335,26 @@ class Engine:
         if news and (down or outage.kind == "circuit"):
             outage.cause = why
         if (outage.down, outage.cause, outage.clear_since, len(outage.sites)) != before:
-            _note(changes.outages, outage)
+            changes.outages[outage.id] = outage
 
     def _clear(self, picture: _Picture, now: float, changes: Changes) -> None:
         for outage in list(self.outages.values()):
             planned = self._planned(outage, now)
             if planned != outage.planned:
                 outage.planned = planned
-                _note(changes.outages, outage)
+                changes.outages[outage.id] = outage
             well = self._well_since(outage, picture)
             if well is None:
                 continue
             if outage.clear_since is None:
                 outage.clear_since, outage.down = max(well, outage.started), set()
-                _note(changes.outages, outage)
+                changes.outages[outage.id] = outage
             flapping = outage.flaps >= _FLAPS
             hold = self.settings.flapping_hold_seconds if flapping else self.settings.hold_seconds
             if now - outage.clear_since >= hold:
                 outage.ended = outage.clear_since
                 del self.outages[outage.id]
-                _note(changes.outages, outage)
+                changes.outages[outage.id] = outage
 
     def _well_since(self, outage: Outage, picture: _Picture) -> float | None:
         """Since when all it cut off is back; None while something is not, or is not known to be."""
@@ -430,8 +431,3 @@ class Engine:
                 continue
             del self.downtimes[key]
             changes.downtimes.append(replace(downtime, ended=max(up[key[1]], downtime.started)))
-
-
-def _note(outages: list[Outage], outage: Outage) -> None:
-    if outage not in outages:
-        outages.append(outage)

@@ -100,16 +100,14 @@ class Watch:
         started = time.perf_counter()
         changes = engine.evaluate(now)
         self._telemetry.outage_evaluation.set(time.perf_counter() - started)
-        for outage in changes.outages:
-            if outage not in self._unsaved.outages:
-                self._unsaved.outages.append(outage)
+        self._unsaved.outages |= changes.outages
         self._unsaved.downtimes += changes.downtimes
         if self._unsaved:
             # What a failing disk keeps from being written is written with the next turn.
-            writing, officials = self._unsaved, {o.id: engine.officials(o) for o in self._unsaved.outages}
+            writing, officials = self._unsaved, {name: engine.officials(o) for name, o in self._unsaved.outages.items()}
             await self._ledger.run(kept.save, writing, officials, now)
             self._unsaved = Changes()
-            for outage in writing.outages:
+            for outage in writing.outages.values():
                 said = (
                     "is over" if outage.ended else "is well" if outage.clear_since else f"{len(outage.down)} sites down"
                 )
