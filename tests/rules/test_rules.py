@@ -97,6 +97,8 @@ REGISTERED = {f'haidang_device_registry_info{{{AGENT},device="sw",role="switch"}
 
 
 SITE_DOWN = {'haidang_site_up{site="a"}': "1x5 0x20"}
+DEVICE_AT = {"site": "a", "device": "x", "interface": "ge1"}
+MISMATCH = 'haidang_circuit_mismatch_info{site="a",device="x",interface="ge1",circuit="c1",problem="wrong_port",expected="b p1",found="b p2"}'
 ASKED = 'up{job="haidang-outages"}'
 CIRCUIT = '{circuit="c1",carrier="vta"}'
 
@@ -212,6 +214,8 @@ CASES = [
     Case("HaidangPathSlow", 1600, path_slow("0+36x1700")),  # a satellite
     Case("HaidangCircuitCongested", 20, traffic("0+5700x30"), {"circuit": "c1", "carrier": "vta"}),
     Case("HaidangCircuitCongested", 20, traffic("0+4800x30")),
+    Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x30"}, {**DEVICE_AT, "circuit": "c1", "problem": "wrong_port", "expected": "b p1", "found": "b p2"}),
+    Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x5 stale"}),
     Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.9x10"}, {"circuit": "c1", "carrier": "vta"}),
     Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.7x10"}),
     Case("HaidangInterfaceDown", 20, {f"haidang_interface_up{NIC}": "1x10 0x20", **INFO, **circuit("eth0")}),  # the engine's

@@ -28,7 +28,7 @@ def line() -> Iterator[Fiber]:
         yield made
 
 
-def reflector(line: Fiber, folder: Path, processes: Processes, key: str = "") -> None:
+def reflector(line: Fiber, folder: Path, processes: Processes, key: str = "", address: str = "0.0.0.0") -> None:
     """The agent's reflector alone, in the site's namespace."""
     keys = folder / "stamp.toml"
     keys.write_text(f'[center]\nkey = "{KEY}"\n')
@@ -37,7 +37,7 @@ def reflector(line: Fiber, folder: Path, processes: Processes, key: str = "") ->
         "import asyncio\n"
         "from haidang_agent.config import ReflectorConfig\n"
         "from haidang_agent.sources.reflector import Reflector\n"
-        f"config = ReflectorConfig(address='{line.site_address}', port={PORT}, allowed='192.0.2.0/24',"
+        f"config = ReflectorConfig(address='{address}', port={PORT}, allowed='192.0.2.0/24 2001:db8::/32',"
         f" key_name='{key}', keys_file='{keys}', a_second=1000)\n"
         "asyncio.run(Reflector(config).run(lambda *_: print('ready', flush=True)))\n"
     )
@@ -99,6 +99,31 @@ def test_stamp_tells_the_direction_in_which_packets_are_lost(
     assert 0 < told["round_trip_distribution_seconds_sum"] / told["round_trip_distribution_seconds_count"] < 0.05
     assert samples(prober, "icmp")["packets_lost_total"] == 0
     assert path.liveness.changes == 1
+
+
+@pytest.mark.parametrize(
+    ("listen", "center", "router"), [("0.0.0.0", "192.0.2.1", "198.51.100.7"), ("::", "2001:db8::1", "2001:db8:1::7")]
+)
+def test_a_router_answers_from_the_address_that_was_asked(
+    line: Fiber, tmp_path: Path, processes: Processes, listen: str, center: str, router: str
+) -> None:
+    """A router's own address is on none of its links."""
+    ip("-n", line.site, "address", "add", router, "dev", "lo")
+    if ":" in router:
+        ip("address", "add", f"{center}/64", "dev", "fiber", "nodad")
+        ip("-n", line.site, "address", "add", "2001:db8::2/64", "dev", "wan0", "nodad")
+        ip("-6", "route", "add", "2001:db8:1::/48", "via", "2001:db8::2")
+    else:
+        ip("route", "add", router, "via", line.site_address)
+    reflector(line, tmp_path, processes, address=listen)
+    prober = Prober(0.05, 5000)
+    prober.assign({"a": (AssignedPath("a", router, PORT), b"")})
+    measure(prober, 3)
+    prober.close()
+    told = samples(prober, "stamp")
+    assert told["round_trip_distribution_seconds_count"] > 20
+    assert prober.paths["a"].directions.known
+    assert prober.paths["a"].liveness.up
 
 
 def test_a_packet_signed_with_another_key_is_not_answered(line: Fiber, tmp_path: Path, processes: Processes) -> None:

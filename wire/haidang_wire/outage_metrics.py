@@ -35,6 +35,15 @@ OUTAGE_METRICS = (
         "1 a circuit with an SLA",
     ),
     _judged(
+        "circuit_mismatch_info",
+        INFO,
+        "",
+        ("site", "device", "interface", "circuit", "problem", "expected", "found"),
+        "A cable that does not run as the registry says, by what its devices see (LLDP, CDP): wrong_device, wrong_port,"
+        " or undocumented, a link between two sites that no circuit is for.",
+        "0, or 1 a wrong cable",
+    ),
+    _judged(
         "outage_open",
         GAUGE,
         "",

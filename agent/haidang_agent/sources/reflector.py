@@ -66,7 +66,7 @@ class Reflector:
         loop = asyncio.get_running_loop()
         with socket.socket(self._family, socket.SOCK_DGRAM) as opened:
             opened.bind((self.config.address, self.config.port))
-            prepare(opened)
+            prepare(opened, answers=True)
             loop.add_reader(opened.fileno(), self._reflect, opened)
             try:
                 while True:
@@ -81,7 +81,7 @@ class Reflector:
             self._counts[outcome] += 1
             if reply:
                 with contextlib.suppress(OSError):  # the way back is gone: the sender counts it as lost, which it is
-                    opened.sendto(reply, arrival.sender)
+                    opened.sendmsg([reply], arrival.answer_from, 0, arrival.sender)
 
     def _answer(self, arrival: Arrival) -> tuple[str, bytes]:
         address = arrival.sender[0].partition("%")[0]

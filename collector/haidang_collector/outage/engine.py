@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from haidang_collector.outage import cause as causes
 from haidang_collector.outage.cause import Cause, Kind
+from haidang_collector.outage.documented import Mismatch
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.registry import Registry
@@ -108,6 +109,7 @@ class Engine:
         self.circuits_down: dict[str, float] = {}
         self.windows: list[Window] = []
         self.sla_budgets_used: dict[str, float] = {}
+        self.mismatches: list[Mismatch] = []
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}
         self._heard_since: dict[str, float] = {}

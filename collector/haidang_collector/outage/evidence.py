@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from haidang_wire.report import Event
+from haidang_wire.report import Event, Fact
 
 from haidang_collector.ingest import Prepared
+from haidang_collector.outage.documented import Neighbour
 from haidang_collector.registry import Registry
 
 Port = tuple[str, str]  # device, interface
@@ -60,7 +61,7 @@ class PowerSign:
 
 @dataclass
 class Evidence:
-    """Everything the engine judges by. `probes` are the agents of each site that measure paths."""
+    """Everything the engine judges by; `documented` is what devices see of their neighbours."""
 
     registry: Registry
     paths: dict[tuple[str, str], PathState] = field(default_factory=dict)
@@ -68,6 +69,8 @@ class Evidence:
     power: dict[str, PowerSign] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
     neighbours: dict[Port, bool] = field(default_factory=dict)
+    documented: dict[str, list[Neighbour]] = field(default_factory=dict)
+    system_names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._targets = {site.id for site in self.registry.sites} | {circuit.id for circuit in self.registry.circuits}
@@ -93,6 +96,8 @@ class Evidence:
         self.power = {site: sign for site, sign in before.power.items() if site in sites}
         self.heard = {site: at for site, at in before.heard.items() if site in sites}
         self.neighbours = {port: there for port, there in before.neighbours.items() if port in self._ports}
+        self.documented = {device: said for device, said in before.documented.items() if device in self._sites}
+        self.system_names = {name: device for name, device in before.system_names.items() if device in self._sites}
 
     def take(self, prepared: Prepared, received: float) -> bool:
         """Note what a report that is current says; whether that may change anything."""
@@ -112,9 +117,18 @@ class Evidence:
         for event in report.events:
             bears |= self._event(prepared, event)
         for fact in report.facts:
-            if fact.kind == "neighbours" and isinstance(fact.body.get("neighbours"), list):
-                self._neighbours(fact.key, fact.body["neighbours"])
+            if fact.key == (target or report.agent):
+                self.know(fact)
         return bears
+
+    def know(self, fact: Fact) -> None:
+        """Note what a device is and sees, if the registry has it."""
+        if fact.key not in self._sites:
+            return
+        if fact.kind == "neighbours" and isinstance(fact.body.get("neighbours"), list):
+            self._neighbours(fact.key, [each for each in fact.body["neighbours"] if isinstance(each, dict)])
+        elif fact.kind == "device" and _text(fact.body, "name"):
+            self.system_names[_text(fact.body, "name")] = fact.key
 
     def answering(self, agent: str, target: str, now: float) -> PathState | None:
         """A path as it is now; None when the probe says nothing current of it."""
@@ -207,8 +221,12 @@ class Evidence:
             return True
         return False
 
-    def _neighbours(self, device: str, said: list[Any]) -> None:
-        seen = {_text(each, "interface") for each in said if isinstance(each, dict)}
+    def _neighbours(self, device: str, said: list[dict[str, Any]]) -> None:
+        self.documented[device] = [
+            Neighbour(*(_text(each, name) for name in ("interface", "system", "port", "port_description")))
+            for each in said
+        ]
+        seen = {_text(each, "interface") for each in said}
         for port in self._ports:
             # Who never had a neighbour says nothing by having none: not every device speaks LLDP.
             if port[0] == device and (port[1] in seen or port in self.neighbours):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from haidang_collector.exposition import HEADERS
 from haidang_collector.ingest import escape
@@ -34,6 +35,8 @@ def _samples(engine: Engine) -> Iterator[Sample]:
         if circuit.id in engine.sla_budgets_used:
             used = round(engine.sla_budgets_used[circuit.id], 6)
             yield "haidang_circuit_sla_budget_used_ratio", {"circuit": circuit.id, "carrier": circuit.carrier}, used
+    for each in engine.mismatches:
+        yield "haidang_circuit_mismatch_info", asdict(each), 1
     for outage in engine.outages.values():
         yield from _of_outage(engine, outage)
 

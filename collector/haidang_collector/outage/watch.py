@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Iterable
 
 import sqlalchemy as sa
+from haidang_wire.report import Fact
 
 from haidang_collector.ingest import Prepared
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.tables import facts
 from haidang_collector.outage import sla
+from haidang_collector.outage.documented import mismatches
 from haidang_collector.outage.engine import Changes, Engine, Window
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.revise import Reviser
@@ -25,7 +29,8 @@ log = logging.getLogger(__name__)
 _EVALUATE_SECONDS = 0.5
 _SOONER_SECONDS = 0.05
 _WINDOWS_SECONDS = 5.0
-_BUDGETS_SECONDS = 60.0
+# What changes seldom: budgets of SLAs, cables against the registry.
+_SLOW_SECONDS = 60.0
 
 
 class Watch:
@@ -39,7 +44,7 @@ class Watch:
         self._reviser = Reviser(ledger)
         self._news = asyncio.Event()
         self._unsaved = Changes()
-        self._windows_due = self._budgets_due = 0.0
+        self._windows_due = self._slow_due = 0.0
 
     async def use(self, registry: Registry | None) -> None:
         """Judge by this registry from now on."""
@@ -47,11 +52,13 @@ class Watch:
         self.engine = Engine(registry, Evidence(registry), self._settings) if registry and registry.center else None
         if self.engine is None:
             return
-        self._windows_due = self._budgets_due = 0.0
+        self._windows_due = self._slow_due = 0.0
         if before is not None:
             self.engine.evidence.take_over(before.evidence)
             self.engine.take_over(before)
             return
+        for fact in await self._ledger.run(_facts):
+            self.engine.evidence.know(fact)
         outages, downtimes = await self._ledger.run(kept.load_open)
         known = {site.id for site in self.engine.registry.sites}
         for outage in outages:
@@ -94,9 +101,12 @@ class Watch:
         if now >= self._windows_due:
             engine.windows = await self._ledger.run(kept.windows, now)
             self._windows_due = now + _WINDOWS_SECONDS
-        if now >= self._budgets_due:
+        if now >= self._slow_due:
+            self._slow_due = now + _SLOW_SECONDS
             engine.sla_budgets_used = await self._ledger.run(_budgets, engine.registry, now)
-            self._budgets_due = now + _BUDGETS_SECONDS
+            seen = engine.evidence
+            engine.mismatches = mismatches(engine.registry, seen.documented, seen.system_names)
+            seen.expire(now)
         started = time.perf_counter()
         changes = engine.evaluate(now)
         self._telemetry.outage_evaluation.set(time.perf_counter() - started)
@@ -122,3 +132,9 @@ def _budgets(connection: sa.Connection, registry: Registry, now: float) -> dict[
     figures = sla.figures(registry, period, kept.downtimes_between(connection, *period), windows, now)
     used = {each.element: sla.budget_used(each, period) for each in figures if each.kind == "circuit"}
     return {circuit: share for circuit, share in used.items() if share is not None}
+
+
+def _facts(connection: sa.Connection) -> list[Fact]:
+    """What devices are and see, as they said last: they say it again only after hours, or when it changes."""
+    rows = connection.execute(sa.select(facts).where(facts.c.kind.in_(("neighbours", "device"))))
+    return [Fact(row.kind, row.key, json.loads(row.body)) for row in rows]
