@@ -209,6 +209,8 @@ CASES = [
     Case("HaidangOutageFlapping", 5, outage("site", planned="1", flaps="0+1x9")),
     Case("HaidangPathLoss", 10, path_loss("0+3x20"), {**X, "target": "b", "protocol": "icmp"}),
     Case("HaidangPathLoss", 10, path_loss("0+1x20")),
+    Case("HaidangPathLoss", 10, path_loss("0x8 6x20")),  # routers changed to another way
+    Case("HaidangPathLoss", 9, path_loss("0x8 6x20")),
     Case("HaidangPathLoss", 10, path_loss("0+3x20", up="1x7 0 1x20")),  # an outage: it has its own alert
     Case("HaidangPathSlow", 1600, path_slow("0+0.6x1560 936+3x60"), {**X, "target": "b", "protocol": "icmp"}),
     Case("HaidangPathSlow", 1600, path_slow("0+36x1700")),  # a satellite

@@ -122,8 +122,10 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Province]:
 
 
 @pytest.fixture(autouse=True)
-def well(province: Province) -> None:
+def well(province: Province) -> Iterator[None]:
     province.begin()
+    yield
+    province.wan.mend()
 
 
 def near(at: float) -> object:

@@ -261,6 +261,16 @@ class Wan:
             else:
                 subprocess.run(["tc", "-n", self._carrier, "qdisc", "del", "dev", end, "root"], capture_output=True)
 
+    def mend(self) -> None:
+        """Whatever a test left broken."""
+        for name in CIRCUITS:
+            self.release(name)
+            self.restore(name)
+        self.uplink("up")
+        for name, agent in self._agents.items():
+            if agent.poll() is not None:
+                self.start_agent(name)
+
     def tear_down(self) -> None:
         for site in [*SITES, "carrier"]:
             subprocess.run(["ip", "netns", "delete", self.namespace(site)], capture_output=True)
