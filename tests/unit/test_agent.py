@@ -273,6 +273,8 @@ def test_an_assignment_is_fetched_when_it_changes_and_kept(tmp_path: Path) -> No
     [
         [], {}, {"devices": 7}, {"devices": ["x"]}, {"devices": [{"id": "a"}]}, {"devices": [{**DEVICE, "port": "161"}]},
         {"devices": [{**DEVICE, "trap_addresses": "10.0.0.2"}]}, {"devices": [{**DEVICE, "address": 1}]},
+        {"devices": [], "paths": 7}, {"devices": [], "paths": [{"target": "a"}]}, {"devices": [], "paths": ["x"]},
+        {"devices": [], "paths": [{"target": "a", "address": "10.0.0.1", "stamp_port": "862"}]},
     ],
 )  # fmt: skip
 def test_a_wrong_assignment_leaves_the_one_in_force(tmp_path: Path, document: object) -> None:

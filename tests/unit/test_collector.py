@@ -71,6 +71,13 @@ def test_registry_faults_name_file_line_and_field(tmp_path: Path) -> None:
         (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}, {{site: a, interface: i}}]}}]", "needs the device"),
         (f"{PORTS}circuits: [{{id: c, ends: [{END}, {END}]}}]", "'i' of 'd' is that of 'c' already"),
         (f"{PORTS}circuits: [{{id: c, ends: [{END}, {{site: a}}]}}, {{id: c2, ends: [{END}, {{site: a}}]}}]", "'i' of 'd' is that of 'c' already"),
+        ("province: {name: X, center: b}\nsites: [{id: a, name: A, level: commune}]", "there is no site 'b'"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, address: router}]", "'router' does not appear to be"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, stamp_port: 70000}]", "less than or equal to 65535"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, probe: 'A b'}]", "should match pattern"),
+        ("province: {name: X}\nsites: [{id: a, name: A, level: commune, address: 10.0.0.1}, {id: b, name: B, level: commune, address: 10.0.0.1}]", "10.0.0.1 is that of 'a' already"),
+        (f"{GOOD}circuits: [{{id: a, ends: [{{site: a}}, {{site: a}}]}}]", "'a' is a site: paths are named by either"),
+        (f"{GOOD}circuits: [{{id: c, ends: [{{site: a}}, {{site: a}}]}}]", "it joins no two sites"),
         ("province: &p {name: X, more: *p}\nsites: []", "contains itself"),
         ("x0: &x0 [a,a,a,a,a,a,a,a,a,a]\n" + "".join(f"x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9)), "too large"),
     ],
@@ -214,3 +221,32 @@ def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
         history = connection.exec_driver_sql("SELECT body, since, until FROM fact_history ORDER BY since").fetchall()
     assert current == [('{"is": "c"}', 500.0)]
     assert history == [('{"is": "a"}', 100.0, 300.0), ('{"is": "b"}', 300.0, 500.0)]
+
+
+def test_a_probe_is_assigned_the_paths_of_its_site() -> None:
+    from haidang_collector.assignments import Assignments
+    from haidang_collector.registry import Registry
+    from haidang_wire.assignment import AssignedPath, assignment_from, assignment_json
+
+    document = {
+        "province": {"name": "X"},
+        "sites": [
+            {"id": "c", "name": "C", "level": "province", "address": "10.0.0.1", "probe": "probe"},
+            {"id": "a", "name": "A", "level": "commune", "address": "10.0.1.1", "probe": "pc", "stamp_port": 862, "stamp_key": "k"},
+            {"id": "b", "name": "B", "level": "commune", "address": "2001:DB8::1"},
+            {"id": "d", "name": "D", "level": "commune"},
+        ],
+        "circuits": [
+            {"id": "ca", "ends": [{"site": "c", "address": "10.1.0.0"}, {"site": "a", "address": "10.1.0.1"}]},
+            {"id": "ab", "ends": [{"site": "a"}, {"site": "b", "address": "10.1.0.3"}]},
+        ],
+    }  # fmt: skip
+    assignments = Assignments(Registry.model_validate(document))
+    assert assignments.of("probe").paths == (
+        AssignedPath("a", "10.0.1.1", 862, "k"), AssignedPath("b", "2001:db8::1"), AssignedPath("ca", "10.1.0.1"),
+    )  # fmt: skip
+    assert assignments.of("pc").paths == (
+        AssignedPath("c", "10.0.0.1"), AssignedPath("ca", "10.1.0.0"), AssignedPath("ab", "10.1.0.3"),
+    )  # fmt: skip
+    assert assignment_from(json.loads(json.dumps(assignment_json(assignments.of("pc"))))) == assignments.of("pc")
+    assert assignments.version("pc") != assignments.version("probe")
