@@ -63,8 +63,12 @@ def registry() -> dict[str, Any]:
 class Province:
     """Fail and repair things, let time pass, look at the outages. Ports are told of by agents on switches."""
 
-    def __init__(self, *, ports: bool = True) -> None:
-        self.registry = Registry.model_validate(registry())
+    def __init__(self, *, ports: bool = True, circuits: bool = True) -> None:
+        document = registry()
+        if not circuits:
+            document["circuits"] = []
+        self.registry = Registry.model_validate(document)
+        self.lost: set[str] = set()  # sites that are not reached, for no reason the registry knows
         self.engine = Engine(self.registry, Evidence(self.registry))
         self.now = START
         self.cuts: set[str] = set()
@@ -130,9 +134,20 @@ class Province:
         assert not prepared.refused_samples
         self.engine.evidence.take(prepared, self.now)
 
+    def say_path(self, agent: str, site: str, target: str, *, up: bool) -> None:
+        """What a probe says of one path."""
+        labels = {"target": target}
+        samples = [
+            {"metric": "haidang_path_up", "labels": labels, "value": int(up)},
+            {"metric": "haidang_path_change_timestamp_seconds", "labels": labels, "value": START},
+        ]
+        self.say(agent, site, "path_state", samples=samples)
+
     def reached(self) -> set[str]:
         if self.isolated:
             return {"ttdl"}
+        if not self.registry.circuits:
+            return set(self.engine.graph.neighbours) - self.lost
         return reached(self.engine.graph, self.dead, self.cuts | self.black)
 
     def _probe(self) -> None:

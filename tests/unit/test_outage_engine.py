@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from haidang_collector.outage.cause import Kind
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.province import LEAVES, RING, Province
 
@@ -260,3 +262,74 @@ def test_what_another_registry_no_longer_has_is_left_and_the_rest_goes_on() -> N
     assert [outage.circuit for outage in other.outages.values()] == ["r2-hub"]
     other.evaluate(province.now)
     assert other.site_states["hub"] == "down"
+
+
+def test_a_registry_without_circuits_still_tells_sites_and_the_center_apart() -> None:
+    province = Province(circuits=False)
+    province.lost = {"r3"}
+    province.run(10)
+    (outage,) = province.open
+    assert (outage.kind, outage.site, outage.circuit, outage.cause.kind) == ("site", "r3", "", Kind.UNKNOWN)
+    province.run(60)
+    assert len(province.opened) == 1
+    province.lost = set()
+    province.run(40)
+    assert province.open == []
+    province.isolated = True
+    province.run(10)
+    assert [outage.kind for outage in province.open] == ["center"]
+
+
+def test_a_router_that_answers_no_echo_on_its_line_is_no_dead_line() -> None:
+    province = Province()
+    for _ in range(60):
+        province.say_path("sw-r2", "r2", "r2-hub", up=False)
+        province.run(0.5)
+    assert province.opened == []
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["cut", "repair", "power_off", "power_on", "swallow", "release", "isolate", "join", "pass"]),
+        st.integers(0, 12),
+        st.sampled_from([0.5, 2, 5, 8, 20]),
+    ),
+    max_size=12,
+)
+
+
+@given(ACTIONS, st.booleans())
+@settings(max_examples=60)
+def test_whatever_happens_ends_with_nothing_open_and_every_downtime_dated(
+    actions: list[tuple[str, int, float]], ports: bool
+) -> None:
+    province = Province(ports=ports)
+    circuits, sites = sorted(province.engine.graph.ends), sorted(set(province.engine.graph.neighbours) - {"ttdl"})
+    for action, number, seconds in actions:
+        circuit, site = circuits[number], sites[number % len(sites)]
+        if action in ("cut", "repair"):
+            getattr(province, action)(circuit)
+        elif action in ("power_off", "power_on"):
+            getattr(province, action)(site)
+        elif action in ("swallow", "release"):
+            (province.black.add if action == "swallow" else province.black.discard)(circuit)
+        elif action != "pass":
+            province.isolated = action == "isolate"
+        province.run(seconds)
+        # Nobody is counted twice, and who is counted is not reached.
+        down = [site for outage in province.open for site in outage.down]
+        assert len(down) == len(set(down))
+    province.isolated = False
+    province.black.clear()
+    for site in list(province.dead):
+        province.power_on(site)
+    province.repair(*list(province.cuts))
+    province.run(160)
+    assert province.open == []
+    assert province.engine.downtimes == {}
+    for (_, _, started), ended in province.downtimes.items():
+        assert ended is not None
+        assert started <= ended <= province.now
+    for outage in province.ended:
+        assert outage.ended is not None
+        assert outage.started <= outage.ended

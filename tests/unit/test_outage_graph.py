@@ -117,3 +117,10 @@ def test_two_thousand_sites_and_five_thousand_circuits_are_one_region_when_the_c
     (region,) = regions(graph, set(sites[1:]), set())
     assert len(region.sites) == 1999
     assert region.near == ("s0",)
+
+
+def test_a_site_without_circuits_is_its_own_entry() -> None:
+    graph = topology("c", ["c", "a", "b"], {})
+    assert [(r.sites, r.frontier, r.entries, r.near) for r in regions(graph, {"a", "b"}, set())] == [
+        (frozenset({"a"}), (), ("a",), ()), (frozenset({"b"}), (), ("b",), ()),
+    ]  # fmt: skip

@@ -55,6 +55,8 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
     ]
     if feeder:
         power.append(f"other sites of feeder {feeder} were lost at the same time")
+    if not region.frontier:
+        return Cause(Kind.POWER if power else Kind.UNKNOWN, (*power, "the registry has no circuit to it"))
     seen = [_near_end(circuits[name], region.sites, evidence, started) for name in region.frontier]
     said = tuple(text for each in seen for text in each.texts)
     if power:
@@ -132,7 +134,7 @@ def _down(circuit: Circuit, end: End, port: PortState, name: str) -> _Seen:
 def _lost_together(since: Iterable[float | None]) -> bool:
     times = list(since)
     known = [each for each in times if each is not None]
-    return len(known) == len(times) and max(known) - min(known) <= _TOGETHER_SECONDS
+    return bool(known) and len(known) == len(times) and max(known) - min(known) <= _TOGETHER_SECONDS
 
 
 def clock(at: float) -> str:

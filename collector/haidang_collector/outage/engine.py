@@ -178,10 +178,9 @@ class Engine:
     def _circuit_down_since(self, name: str, now: float) -> float | None:
         """Since when a circuit is known to carry nothing: a port without link tells it, or probes along it
         of which none passes."""
-        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
-        dark = [port.since for port in ports if port is not None and not port.up]
-        if dark:
-            return min(dark)
+        dark = self._dark_since(name)
+        if dark is not None:
+            return dark
         along = [
             state
             for end in self._circuits[name].ends
@@ -192,11 +191,17 @@ class Engine:
             return min(state.since for state in along)
         return None
 
+    def _dark_since(self, name: str) -> float | None:
+        """Since when a port at either end of a circuit has had no link."""
+        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
+        return min((port.since for port in ports if port is not None and not port.up), default=None)
+
     def _isolated(self, picture: _Picture, found: list[Region]) -> bool:
         """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""
         if picture.up or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
             return False
-        return len({circuit for region in found for circuit in region.frontier}) > 1
+        directions = {place for region in found for place in region.frontier or region.entries}
+        return len(directions) > 1
 
     # Outages of sites
 
@@ -206,7 +211,7 @@ class Engine:
         for region in found:
             outage = self._same(region)
             if outage is None and not self._settled(region, picture, now):
-                waiting.add(region.frontier)
+                waiting.add(region.frontier or region.entries)
                 continue
             sites = set(region.sites) - self._of_others(region, outage)
             started = min((picture.down[site] for site in region.sites if site in picture.down), default=now)
@@ -222,12 +227,11 @@ class Engine:
                 self._set(outage, outage.down - picture.up.keys() - elsewhere, outage.cause, changes)
 
     def _same(self, region: Region) -> Outage | None:
-        """The open outage a region belongs to: of the same circuits, and some of the same sites."""
+        """The open outage a region belongs to: of the same circuits, or some of them, and the same site."""
         for outage in self.outages.values():
             if (
                 outage.kind == "site"
-                and set(outage.circuits) & set(region.frontier)
-                and outage.sites & region.sites
+                and (set(outage.circuits) & set(region.frontier) or outage.circuits == region.frontier)
                 and outage.site in region.sites
             ):
                 return outage
@@ -240,7 +244,7 @@ class Engine:
 
     def _settled(self, region: Region, picture: _Picture, now: float) -> bool:
         """Whether no site next to a new region is about to share its fate, or has just come back before it."""
-        seen = self._pending.get(region.frontier, now)
+        seen = self._pending.get(region.frontier or region.entries, now)
         # A thousand paths that fall silent at once take longer to be sure of.
         patience = _DOUBT_SECONDS if len(picture.doubtful) <= len(picture.up) / 2 else _MANY_DOUBTS_SECONDS
         around = {other for site in region.sites for _, other in self.graph.neighbours[site]} - region.sites
@@ -284,17 +288,21 @@ class Engine:
         self, lost: set[str], picture: _Picture, now: float, changes: Changes, *, isolated: bool
     ) -> None:
         explained = {circuit for o in self.outages.values() if o.kind == "site" for circuit in o.circuits}
-        bridges: set[str] | None = None
+        open_already = {o.circuit: o for o in self.outages.values() if o.kind == "circuit"}
+        cut_off: set[str] | None = None
         for name, since in picture.circuits_down.items():
-            outage = next((o for o in self.outages.values() if o.kind == "circuit" and o.circuit == name), None)
+            outage = open_already.get(name)
             if outage is None:
                 if isolated or name in explained or any(site in lost for site in self.graph.ends[name]):
                     continue
-                if bridges is None:
-                    bridges = set(self._sites) - reached(self.graph, (), picture.circuits_down)
-                wait = _BRIDGE_SECONDS if bridges & set(self.graph.ends[name]) else _CIRCUIT_SECONDS
+                if cut_off is None:
+                    cut_off = set(self._sites) - reached(self.graph, (), picture.circuits_down)
+                odd = bool(cut_off & set(self.graph.ends[name]))
+                if odd and not self._dark_since(name):
+                    continue  # probes along it are not answered, but the site that hangs on it is reached
                 # A site that has just come back is known to be before the circuit it came back over.
                 steady = max(since, *(picture.up.get(site, 0.0) for site in self.graph.ends[name]))
+                wait = _BRIDGE_SECONDS if odd else _CIRCUIT_SECONDS
                 if now - steady < wait or set(self.graph.ends[name]) & picture.doubtful:
                     continue
                 far = max(self.graph.ends[name], key=lambda site: self.graph.depth.get(site, 0))

@@ -57,7 +57,8 @@ def _depth(center: str, neighbours: dict[str, tuple[tuple[str, str], ...]]) -> d
 @dataclass(frozen=True)
 class Region:
     """Sites cut off together. `frontier` are the circuits between them and the rest, `entries` the sites
-    of the region at these, `near` the sites of the rest: all failures that explain the region lie there."""
+    of the region at these, `near` the sites of the rest: all failures that explain the region lie there. A site
+    without circuits is a region with itself as entry and nothing beyond it."""
 
     sites: frozenset[str]
     frontier: tuple[str, ...]
@@ -103,7 +104,7 @@ def _region(graph: Topology, first: str, lost: set[str], cut: Collection[str]) -
     return Region(
         frozenset(sites),
         tuple(sorted({circuit for circuit, _, _ in outward})),
-        tuple(sorted({site for _, site, _ in outward})),
+        tuple(sorted({site for _, site, _ in outward})) or (first,),
         tuple(sorted({other for _, _, other in outward})),
     )
 
