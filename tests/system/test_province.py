@@ -287,10 +287,10 @@ def test_a_line_that_flaps_each_five_seconds_is_one_page(province: Province) -> 
 def test_a_killed_agent_is_a_warning_and_no_outage(province: Province) -> None:
     started = "time() - haidang_collector_start_timestamp_seconds > 181"
     wait_for("the collector has settled", lambda: province.stack.query(started), 200)
-    province.wan.kill_agent("sw-x1")
-    province.expect(("HaidangAgentDown", "x1"), seconds=90)
+    province.wan.kill_agent("sw-r6")
+    province.expect(("HaidangAgentDown", "r6"), seconds=90)
     assert len(province.stack.query("haidang_site_up == 1")) == len(SITES)
-    province.wan.start_agent("sw-x1")
+    province.wan.start_agent("sw-r6")
     province.repaired()
 
 
