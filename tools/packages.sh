@@ -28,7 +28,10 @@ if $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get update -qq >"$
     if [ -d /run/systemd/system ]; then
         for package in $missing; do
             case $package in
-            prometheus | prometheus-*) $as_root systemctl disable --quiet --now "$package" 2>/dev/null || true ;;
+            prometheus | prometheus-* | snmpd | lldpd)
+                $as_root systemctl disable --quiet --now "$package" 2>/dev/null || true
+                ;;
+            bird2) $as_root systemctl disable --quiet --now bird bird6 2>/dev/null || true ;;
             esac
         done
     fi

@@ -136,7 +136,7 @@ def path_loss(lost: str, up: str = "1x30") -> dict[str, str]:
         f'haidang_path_packets_lost_total{{{path},protocol="icmp"}}': lost,
         f'haidang_path_packets_sent_total{{{path},protocol="icmp"}}': "0+60x30",
         f'haidang_path_direction_lost_total{{{path},direction="there"}}': lost,
-        f"haidang_path_up{{{path}}}": up,
+        f"haidang_path_reachable{{{path}}}": up,
     }
 
 

@@ -138,7 +138,7 @@ class Province:
         """What a probe says of one path."""
         labels = {"target": target}
         samples = [
-            {"metric": "haidang_path_up", "labels": labels, "value": int(up)},
+            {"metric": "haidang_path_reachable", "labels": labels, "value": int(up)},
             {"metric": "haidang_path_change_timestamp_seconds", "labels": labels, "value": START},
         ]
         self.say(agent, site, "path_state", samples=samples)
@@ -173,7 +173,7 @@ class Province:
             samples += [
                 {"metric": f"haidang_path_{name}", "labels": {"target": site}, "value": value}
                 for name, value in (
-                    ("up", int(self._up[site])), ("change_timestamp_seconds", changed), ("silent_seconds", silent),
+                    ("reachable", int(self._up[site])), ("change_timestamp_seconds", changed), ("silent_seconds", silent),
                 )
             ]  # fmt: skip
         self.say("sw-ttdl", "ttdl", "path_state", samples=samples)

@@ -381,24 +381,8 @@ _METRICS = (
         "1 an interface",
     ),
     # Reachability of targets from the agent's machine (ICMP echo).
-    _path(
-        "info",
-        INFO,
-        "",
-        ("address",),
-        "Address of a target: `gateway` is the default gateway, a site or circuit of the registry what a probe measures.",
-        "reachability",
-        "paths",
-    ),
-    _path(
-        "up",
-        GAUGE,
-        "",
-        (),
-        "1 when the target answers: any echo of the last run; of a probe's paths, not a whole row was missed.",
-        "reachability",
-        "path_state",
-    ),
+    _path("info", INFO, "", ("address",), "Address of a target; the default gateway is the target `gateway`."),
+    _path("up", GAUGE, "", (), "1 when any echo of the last run was answered."),
     _path("loss_ratio", GAUGE, "ratio", (), "Share of the last run's echoes that were not answered, 0 to 1."),
     _path(
         "round_trip_seconds",
@@ -409,7 +393,17 @@ _METRICS = (
     ),
     _path("echoes_sent_total", COUNTER, "", (), "Echo requests sent since the agent started."),
     _path("echoes_lost_total", COUNTER, "", (), "Echo requests never answered since the agent started."),
-    # Paths a probe measures once a second (ICMP echo, and STAMP of RFC 8762).
+    # Paths a probe measures once a second (ICMP echo, and STAMP of RFC 8762). No family of theirs is another
+    # source's: a target of `reachability` may have the name of a site.
+    _path("target_info", INFO, "", ("address",), "Address of a site or circuit a probe measures.", "paths"),
+    _path(
+        "reachable",
+        GAUGE,
+        "",
+        (),
+        "1 while the path answers; 0 when a whole row of probes was missed.",
+        "path_state",
+    ),
     _path(
         "change_timestamp_seconds",
         GAUGE,

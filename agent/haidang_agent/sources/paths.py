@@ -117,7 +117,7 @@ class Paths:
     def _figures(self, prober: Prober) -> Findings:
         findings = Findings()
         for target, path in prober.paths.items():
-            findings.add("path_info", 1, target=target, address=path.assigned.address)
+            findings.add("path_target_info", 1, target=target, address=path.assigned.address)
             path.echo.report(findings, target=target, protocol="icmp")
             if path.session:
                 path.session.report(findings, target=target, protocol="stamp")
@@ -171,7 +171,7 @@ def _state(prober: Prober) -> Findings:
         liveness = path.liveness
         if liveness.up is None:
             continue
-        findings.add("path_up", int(liveness.up), target=target)
+        findings.add("path_reachable", int(liveness.up), target=target)
         since = wall - (now - liveness.since)
         findings.add("path_change_timestamp_seconds", round(since, 3), target=target)
         silent = liveness.silent_seconds(now) if target in prober.doubtful else 0

@@ -80,7 +80,7 @@ class Evidence:
             (end.device, end.interface) for circuit in self.registry.circuits for end in circuit.ends if end.interface
         }
         self._sample = {
-            "haidang_path_up": self._path,
+            "haidang_path_reachable": self._path,
             "haidang_interface_up": self._interface,
             "haidang_interface_admin_up": self._admin,
             "haidang_optical_receive_power_dbm": self._light,
