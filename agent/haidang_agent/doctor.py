@@ -17,8 +17,9 @@ from haidang_wire.errors import HaidangError
 from haidang_agent import icmp, spool, status
 from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
-from haidang_agent.config import AgentConfig, SnmpConfig, load_config
+from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
 from haidang_agent.identity import Identity
+from haidang_agent.path.keys import load_keys
 from haidang_agent.service import SPOOL_FILE
 from haidang_agent.snmp import not_installed
 from haidang_agent.texts import say
@@ -69,6 +70,7 @@ class Doctor:
         yield from self._permissions(identity)
         yield from self._network(identity, config.uplink.timeout_seconds)
         yield from self._devices(state_dir, config.sources.snmp)
+        yield from self._paths(state_dir, config.sources.paths)
         yield self._agent(state_dir)
 
     def _check(self, name: str, verdict: str, key: str, **values: object) -> Check:
@@ -201,6 +203,25 @@ class Doctor:
             yield self._check("devices", FAIL, "devices credential", names=names, file=config.credentials_file)
         else:
             yield self._check("devices", OK, "devices ok", count=len(devices))
+
+    def _paths(self, state_dir: Path, config: PathsConfig) -> Iterator[Check]:
+        """Of an agent that measures WAN paths, or was given some and does not."""
+        paths = Assignments(state_dir).current.paths
+        if not config.enabled:
+            if paths:
+                yield self._check("paths", WARN, "paths not enabled", count=len(paths))
+            return
+        wanted = {path.stamp_key for path in paths if path.stamp_key}
+        try:
+            known = load_keys(Path(config.keys_file)) if wanted else {}
+        except HaidangError as error:
+            yield Check("paths", FAIL, str(error))
+            return
+        without = ", ".join(sorted(wanted - known.keys()))
+        if without:
+            yield self._check("paths", FAIL, "paths key", names=without, file=config.keys_file)
+        else:
+            yield self._check("paths", OK if paths else WARN, "paths ok", count=len(paths))
 
     def _agent(self, state_dir: Path) -> Check:
         now = status.read(state_dir)

@@ -60,6 +60,19 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "the registry names credentials that {file} does not have: {names}",
         "tệp {file} thiếu mật khẩu có tên trong khai báo: {names}",
     ),
+    "check paths": ("paths", "tuyến đo"),
+    "paths ok": (
+        "{count} assigned by the registry are measured",
+        "đang đo {count} tuyến được giao",
+    ),
+    "paths not enabled": (
+        "{count} are assigned, but this agent measures none: set sources.paths.enabled",
+        "được giao {count} tuyến nhưng tác tử chưa đo: đặt sources.paths.enabled",
+    ),
+    "paths key": (
+        "the registry names STAMP keys that {file} does not have: {names}",
+        "tệp {file} thiếu khóa STAMP có tên trong khai báo: {names}",
+    ),
     "config ok": ("{file} is valid", "{file} hợp lệ"),
     "config default": ("no file: all defaults", "không có tệp: dùng giá trị mặc định"),
     "permissions ok": ("{path} belongs to the agent alone", "{path} chỉ tác tử truy cập được"),

@@ -225,6 +225,10 @@ CASES = [
     Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.7x10"}),
     Case("HaidangInterfaceDown", 20, {f"haidang_interface_up{NIC}": "1x10 0x20", **INFO, **circuit("eth0")}),  # the engine's
     Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"'), {**DEVICE, "kind": "dying_gasp"}),
+    Case(
+        "HaidangDyingGasp", 20,
+        {**device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"'), 'haidang_site_up{site="a"}': "1x60"},
+    ),
     Case("HaidangDyingGasp", 40, device("device_trap_timestamp_seconds", "900x60", ',kind="dying_gasp"')),
     Case("HaidangDyingGasp", 20, device("device_trap_timestamp_seconds", "900x60", ',kind="link_down"')),
     Case("HaidangTrapsDropped", 20, one("agent_snmp_traps_total", "0+60x30", ',outcome="too_many"'), X),

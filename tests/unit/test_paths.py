@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import pytest
+from haidang_agent.config import PathsConfig
+from haidang_agent.doctor import Doctor
 from haidang_agent.path.directions import Directions
 from haidang_agent.path.figures import ANSWER_SECONDS, Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, Liveness
@@ -162,3 +166,31 @@ def test_directions_survive_a_restart_of_the_reflector() -> None:
     for sent, reflected in ((10, 0), (11, 1), (12, 2)):
         directions.answer(sent, reflected)
     assert directions.forward == forward
+
+
+def doctor(folder: Path, config: PathsConfig, *paths: dict[str, object]) -> list[str]:
+    kept = {"version": "1", "assignment": {"devices": [], "paths": list(paths)}}
+    (folder / "assignment.json").write_text(json.dumps(kept))
+    return [f"{check.verdict}: {check.text}" for check in Doctor(None, folder, "en")._paths(folder, config)]
+
+
+def test_the_doctor_says_why_paths_are_not_measured(tmp_path: Path) -> None:
+    keys = tmp_path / "stamp.toml"
+    path = {"target": "a", "address": "10.0.0.1"}
+    signed = {**path, "stamp_port": 862, "stamp_key": "center"}
+    off, on = PathsConfig(), PathsConfig(enabled=True, keys_file=str(keys))
+    assert doctor(tmp_path, off) == []
+    assert "set sources.paths.enabled" in doctor(tmp_path, off, path)[0]
+    assert "1 assigned" in doctor(tmp_path, on, path)[0]
+    assert "can't be read" in doctor(tmp_path, on, signed)[0]
+    for text, problem in (
+        ('[center]\nkey = "zz"', "must be hexadecimal digits"), ('[center]\nkey = "00"', "at least 32 digits"),
+        ("[other]\nkey = '" + "00" * 16 + "'", "does not have: center"),
+    ):  # fmt: skip
+        keys.write_text(text)
+        keys.chmod(0o600)
+        assert problem in doctor(tmp_path, on, signed)[0]
+    keys.write_text("[center]\nkey = '" + "00" * 16 + "'")
+    assert "1 assigned" in doctor(tmp_path, on, signed)[0]
+    keys.chmod(0o644)
+    assert "others can read it" in doctor(tmp_path, on, signed)[0]
