@@ -19,7 +19,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla
-from haidang_collector.outage.engine import Window
+from haidang_collector.outage.model import Window
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.registry import Registry, load_registry
 from haidang_collector.routing import with_officers

@@ -9,9 +9,10 @@ import json
 from typing import Any
 
 from haidang_collector.ingest import Speaker, prepare
-from haidang_collector.outage.engine import Changes, Engine, Outage, Window
+from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import reached
+from haidang_collector.outage.model import Changes, Outage, Window
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Limits
 

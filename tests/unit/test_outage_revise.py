@@ -13,7 +13,7 @@ from haidang_collector.ingest import Prepared, Speaker, prepare
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage.cause import Kind
-from haidang_collector.outage.engine import Changes, Downtime, Outage
+from haidang_collector.outage.model import Changes, Downtime, Outage
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.settings import Limits
 

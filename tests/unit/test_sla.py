@@ -13,7 +13,7 @@ from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.engine import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.report import Report, as_csv, as_pdf, table
 from haidang_collector.registry import Registry
 from haidang_wire.errors import HaidangError

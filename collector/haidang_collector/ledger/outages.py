@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.engine import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 
 
 class NoSuchWork(HaidangError):

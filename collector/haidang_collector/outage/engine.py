@@ -5,7 +5,7 @@ Pure of clocks and files: `evaluate(now)` looks at the evidence and says what ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from haidang_collector.outage import cause as causes
@@ -13,11 +13,11 @@ from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.documented import Mismatch
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
+from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.sight import Picture, Sight
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Outages
 
-# A site whose agent delivers so long after its router fell silent is reached: the router only keeps still.
-_HEARD_AFTER_SECONDS = 1.0
 # Those next to a region may be about to be lost with it, or to come back before it: they are waited for.
 _DOUBT_SECONDS = 5.0
 _MANY_DOUBTS_SECONDS = 20.0
@@ -29,69 +29,6 @@ _BRIDGE_SECONDS = 20.0
 _FLAPS = 2
 _FEEDER_SECONDS = 30.0
 _ISOLATED_SITES = 2
-
-
-@dataclass(frozen=True)
-class Window:
-    """Planned work on a site or circuit."""
-
-    element: str
-    begins: float
-    ends: float
-
-
-@dataclass
-class Outage:
-    """One failure. `site` and `circuit`, fixed when it begins, name it: the entry nearest the center and the
-    circuit towards it; `kind` is site, circuit (a circuit alone, all sites reached) or center. `sites` are all
-    it ever cut off, `down` those it cuts off now. Times are Unix seconds."""
-
-    id: str
-    kind: str
-    site: str
-    circuit: str
-    started: float
-    circuits: tuple[str, ...]
-    sites: set[str] = field(default_factory=set)
-    down: set[str] = field(default_factory=set)
-    cause: Cause = Cause(Kind.UNKNOWN)
-    planned: bool = False
-    flaps: int = 0
-    clear_since: float | None = None
-    ended: float | None = None
-
-
-@dataclass(frozen=True)
-class Downtime:
-    """A site (`kind` site) or circuit that is, or was, down."""
-
-    kind: str
-    element: str
-    started: float
-    outage: str = ""
-    ended: float | None = None
-
-
-@dataclass
-class Changes:
-    """What an evaluation changed: outages that are new or other than before, by id, and downtimes that began or
-    ended."""
-
-    outages: dict[str, Outage] = field(default_factory=dict)
-    downtimes: list[Downtime] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.outages or self.downtimes)
-
-
-@dataclass
-class _Picture:
-    """The province at one moment. Values are since when."""
-
-    up: dict[str, float] = field(default_factory=dict)
-    down: dict[str, float] = field(default_factory=dict)
-    doubtful: set[str] = field(default_factory=set)
-    circuits_down: dict[str, float] = field(default_factory=dict)
 
 
 class Engine:
@@ -110,12 +47,10 @@ class Engine:
         self.windows: list[Window] = []
         self.sla_budgets_used: dict[str, float] = {}
         self.mismatches: list[Mismatch] = []
+        self.sight = Sight(registry, evidence)
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}
-        self._heard_since: dict[str, float] = {}
         self._pending: dict[tuple[str, ...], float] = {}
-        center = self._sites.get(registry.center)
-        self._probe = center.probe if center else ""
 
     def take_over(self, before: Engine) -> None:
         """The outages of another registry's engine; those of elements this one does not have are left."""
@@ -134,7 +69,7 @@ class Engine:
 
     def evaluate(self, now: float) -> Changes:
         """Look at everything once."""
-        picture = self._look(now)
+        picture = self.sight.look(now)
         changes = Changes()
         lost = set(picture.down)
         unknown = set(self._sites) - lost - set(picture.up) - {self.registry.center}
@@ -150,53 +85,7 @@ class Engine:
         self._note_states(lost, picture, now, changes)
         return changes
 
-    # What is
-
-    def _look(self, now: float) -> _Picture:
-        picture = _Picture()
-        for name, site in self._sites.items():
-            state = self.evidence.answering(self._probe, name, now) if site.address else None
-            if state is None or name == self.registry.center:
-                continue
-            heard = self.evidence.heard.get(name, 0.0)
-            if state.up:
-                self._heard_since.pop(name, None)
-                picture.up[name] = state.since
-                if state.silent_seconds > 0:
-                    picture.doubtful.add(name)
-            elif heard > state.since + _HEARD_AFTER_SECONDS:
-                picture.up[name] = self._heard_since.setdefault(name, heard)
-            else:
-                self._heard_since.pop(name, None)
-                picture.down[name] = state.since
-        for name in self._circuits:
-            since = self._circuit_down_since(name, now)
-            if since is not None:
-                picture.circuits_down[name] = since
-        return picture
-
-    def _circuit_down_since(self, name: str, now: float) -> float | None:
-        """Since when a circuit is known to carry nothing: a port without link tells it, or probes along it
-        of which none passes."""
-        dark = self._dark_since(name)
-        if dark is not None:
-            return dark
-        along = [
-            state
-            for end in self._circuits[name].ends
-            if (probe := self._sites[end.site].probe)
-            and (state := self.evidence.answering(probe, name, now)) is not None
-        ]
-        if along and not any(state.up for state in along):
-            return min(state.since for state in along)
-        return None
-
-    def _dark_since(self, name: str) -> float | None:
-        """Since when a port at either end of a circuit has had no link."""
-        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
-        return min((port.since for port in ports if port is not None and not port.up), default=None)
-
-    def _isolated(self, picture: _Picture, found: list[Region]) -> bool:
+    def _isolated(self, picture: Picture, found: list[Region]) -> bool:
         """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""
         if picture.up or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
             return False
@@ -205,7 +94,7 @@ class Engine:
 
     # Outages of sites
 
-    def _meet(self, found: list[Region], picture: _Picture, now: float, changes: Changes) -> None:
+    def _meet(self, found: list[Region], picture: Picture, now: float, changes: Changes) -> None:
         waiting: set[tuple[str, ...]] = set()
         covered: set[str] = set()
         for region in found:
@@ -242,7 +131,7 @@ class Engine:
         others = (o for o in self.outages.values() if o is not own and o.kind == "site" and o.site in region.sites)
         return {site for outage in others for site in outage.down}
 
-    def _settled(self, region: Region, picture: _Picture, now: float) -> bool:
+    def _settled(self, region: Region, picture: Picture, now: float) -> bool:
         """Whether no site next to a new region is about to share its fate, or has just come back before it."""
         seen = self._pending.get(region.frontier or region.entries, now)
         # A thousand paths that fall silent at once take longer to be sure of.
@@ -255,7 +144,7 @@ class Engine:
             picture.up.get(site, 0.0) <= started or now - picture.up[site] >= _RETURN_SECONDS for site in region.near
         )
 
-    def _feeder(self, region: Region, found: list[Region], picture: _Picture) -> str:
+    def _feeder(self, region: Region, found: list[Region], picture: Picture) -> str:
         """The power line this region's entries share with another region that was lost at the same time."""
         for site in region.entries:
             feeder = self._sites[site].feeder
@@ -270,7 +159,7 @@ class Engine:
                         return feeder
         return ""
 
-    def _meet_isolation(self, picture: _Picture, now: float, changes: Changes) -> None:
+    def _meet_isolation(self, picture: Picture, now: float, changes: Changes) -> None:
         outage = next((o for o in self.outages.values() if o.kind == "center"), None)
         if outage is None:
             key = ("center",)
@@ -284,9 +173,7 @@ class Engine:
 
     # Outages of circuits alone
 
-    def _meet_circuits(
-        self, lost: set[str], picture: _Picture, now: float, changes: Changes, *, isolated: bool
-    ) -> None:
+    def _meet_circuits(self, lost: set[str], picture: Picture, now: float, changes: Changes, *, isolated: bool) -> None:
         explained = {circuit for o in self.outages.values() if o.kind == "site" for circuit in o.circuits}
         open_already = {o.circuit: o for o in self.outages.values() if o.kind == "circuit"}
         cut_off: set[str] | None = None
@@ -298,7 +185,7 @@ class Engine:
                 if cut_off is None:
                     cut_off = set(self._sites) - reached(self.graph, (), picture.circuits_down)
                 odd = bool(cut_off & set(self.graph.ends[name]))
-                if odd and not self._dark_since(name):
+                if odd and not self.sight.dark_since(name):
                     continue  # probes along it are not answered, but the site that hangs on it is reached
                 # A site that has just come back is known to be before the circuit it came back over.
                 steady = max(since, *(picture.up.get(site, 0.0) for site in self.graph.ends[name]))
@@ -326,7 +213,7 @@ class Engine:
 
     def _newest_failure(self, circuits: tuple[str, ...], now: float) -> str:
         """Of several circuits at a frontier the one that failed last: that is what cut the sites off."""
-        since = {name: self._circuit_down_since(name, now) or 0.0 for name in circuits}
+        since = {name: self.sight.circuit_down_since(name, now) or 0.0 for name in circuits}
         return max(circuits, key=lambda name: (since[name], name), default="")
 
     def _planned(self, outage: Outage, now: float) -> bool:
@@ -347,7 +234,7 @@ class Engine:
         if (outage.down, outage.cause, outage.clear_since, len(outage.sites)) != before:
             changes.outages[outage.id] = outage
 
-    def _clear(self, picture: _Picture, now: float, changes: Changes) -> None:
+    def _clear(self, picture: Picture, now: float, changes: Changes) -> None:
         for outage in list(self.outages.values()):
             planned = self._planned(outage, now)
             if planned != outage.planned:
@@ -366,12 +253,12 @@ class Engine:
                 del self.outages[outage.id]
                 changes.outages[outage.id] = outage
 
-    def _well_since(self, outage: Outage, picture: _Picture) -> float | None:
+    def _well_since(self, outage: Outage, picture: Picture) -> float | None:
         """Since when all it cut off is back; None while something is not, or is not known to be."""
         if outage.kind == "circuit":
             if outage.circuit in picture.circuits_down:
                 return None
-            return self._circuit_up_since(outage.circuit, outage.started)
+            return self.sight.circuit_up_since(outage.circuit, outage.started)
         if outage.kind == "center":
             return min(picture.up.values()) if picture.up else None
         others = {site for other in self.outages.values() if other is not outage for site in other.down}
@@ -380,20 +267,9 @@ class Engine:
             return None
         return max((picture.up[site] for site in own), default=outage.started)
 
-    def _circuit_up_since(self, name: str, started: float) -> float | None:
-        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
-        known = [port.since for port in ports if port is not None and port.up]
-        known += [
-            state.since
-            for end in self._circuits[name].ends
-            if (state := self.evidence.paths.get((self._sites[end.site].probe, name))) is not None and state.up
-        ]
-        later = [since for since in known if since > started]
-        return max(later) if later else None
-
     # States and downtimes
 
-    def _note_states(self, lost: set[str], picture: _Picture, now: float, changes: Changes) -> None:
+    def _note_states(self, lost: set[str], picture: Picture, now: float, changes: Changes) -> None:
         hurt = {site for name in picture.circuits_down for site in self.graph.ends[name]}
         for name in self._sites:
             if name in lost:
@@ -421,7 +297,7 @@ class Engine:
 
     def _circuit_ended(self, name: str, outage: Outage | None) -> float | None:
         """When a circuit that was down carried something again; None while that is not known."""
-        since = self._circuit_up_since(name, self.downtimes["circuit", name].started)
+        since = self.sight.circuit_up_since(name, self.downtimes["circuit", name].started)
         return since or (outage.clear_since if outage else None)
 
     def _note_downtimes(

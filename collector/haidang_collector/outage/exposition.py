@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from haidang_collector.exposition import HEADERS
 from haidang_collector.ingest import escape
-from haidang_collector.outage.engine import Engine, Outage
+from haidang_collector.outage.engine import Engine
+from haidang_collector.outage.model import Outage
 
 
 def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:

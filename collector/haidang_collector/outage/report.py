@@ -11,7 +11,7 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.outage.engine import Outage
+from haidang_collector.outage.model import Outage
 from haidang_collector.outage.sla import Figures
 from haidang_collector.registry import Registry
 

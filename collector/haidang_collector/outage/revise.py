@@ -14,7 +14,8 @@ from haidang_collector.ingest import Prepared
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage.cause import Cause, Kind, clock
-from haidang_collector.outage.engine import Downtime, Engine, Outage
+from haidang_collector.outage.engine import Engine
+from haidang_collector.outage.model import Downtime, Outage
 
 _MOST_SIGNS = 10_000
 _A_TURN = 500

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.outage.engine import Downtime, Window
+from haidang_collector.outage.model import Downtime, Window
 from haidang_collector.registry import Registry
 
 Interval = tuple[float, float]

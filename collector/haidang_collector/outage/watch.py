@@ -17,8 +17,9 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
 from haidang_collector.outage import sla
 from haidang_collector.outage.documented import mismatches
-from haidang_collector.outage.engine import Changes, Engine, Window
+from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
+from haidang_collector.outage.model import Changes, Window
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Settings

@@ -1,0 +1,60 @@
+"""What the engine speaks of: outages, downtimes, planned work. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from haidang_collector.outage.cause import Cause, Kind
+
+
+@dataclass(frozen=True)
+class Window:
+    """Planned work on a site or circuit."""
+
+    element: str
+    begins: float
+    ends: float
+
+
+@dataclass
+class Outage:
+    """One failure. `site` and `circuit`, fixed when it begins, name it: the entry nearest the center and the
+    circuit towards it; `kind` is site, circuit (a circuit alone, all sites reached) or center. `sites` are all
+    it ever cut off, `down` those it cuts off now. Times are Unix seconds."""
+
+    id: str
+    kind: str
+    site: str
+    circuit: str
+    started: float
+    circuits: tuple[str, ...]
+    sites: set[str] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
+    cause: Cause = Cause(Kind.UNKNOWN)
+    planned: bool = False
+    flaps: int = 0
+    clear_since: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Downtime:
+    """A site (`kind` site) or circuit that is, or was, down."""
+
+    kind: str
+    element: str
+    started: float
+    outage: str = ""
+    ended: float | None = None
+
+
+@dataclass
+class Changes:
+    """What an evaluation changed: outages that are new or other than before, by id, and downtimes that began or
+    ended."""
+
+    outages: dict[str, Outage] = field(default_factory=dict)
+    downtimes: list[Downtime] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.outages or self.downtimes)
