@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from haidang_agent.assignment import Assignments
+from haidang_agent.config import PathsConfig
 from haidang_agent.path.discover import discover
 from haidang_agent.path.prober import Prober
 from haidang_agent.source import Findings
-from haidang_wire.assignment import AssignedPath
+from haidang_agent.sources import paths
+from haidang_wire.assignment import AssignedPath, Assignment
 
 from tests.conftest import BIN, Processes, require, wait_for
 from tests.system.network import Fiber, fiber, ip
@@ -207,3 +212,55 @@ def test_an_address_that_does_not_answer_has_no_route_and_proves_no_mtu(line: Fi
     rules(line, "in ip daddr 198.51.100.0/24 drop")
     found = discover("198.51.100.9")
     assert (found.hops, found.mtu_bytes, found.reached) == ((), None, False)
+
+
+def test_a_route_that_changes_is_an_event_and_a_fact(
+    line: Fiber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "_ROUTE_AGAIN_SECONDS", 1.0)
+    assignments = Assignments(tmp_path)
+    assignments.current = Assignment(paths=(AssignedPath("a", "198.51.100.7"),))
+    source = paths.Paths(PathsConfig(enabled=True, probe_seconds=0.2), assignments)
+    facts: list[list[str]] = []
+    events: list[tuple[list[str], list[str]]] = []
+
+    def deliver(name: str, taken: float, interval: float, findings: Findings) -> None:
+        facts.extend(fact.body["hops"] for fact in findings.facts)
+        events.extend((e.body["before"], e.body["hops"]) for e in findings.events if e.kind == "path_changed")
+
+    async def until(what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, (what, facts, events)
+            await asyncio.sleep(0.1)
+
+    async def watch() -> None:
+        task = asyncio.ensure_future(source.run(deliver))
+        await until("the first route", lambda: facts == [[]])
+        assert events == []
+        # The address moves one router further away.
+        ip("-n", line.site, "address", "delete", "198.51.100.7/32", "dev", "lo")
+        ip("-n", line.site, "route", "add", "198.51.100.7", "via", "203.0.113.2")
+        await until("the other route", lambda: events == [([], [line.site_address])])
+        assert facts == [[], [line.site_address]]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    behind = f"{line.site}-b"
+    ip("netns", "add", behind)
+    try:
+        ip("route", "add", "198.51.100.7", "via", line.site_address)
+        ip("-n", line.site, "address", "add", "198.51.100.7/32", "dev", "lo")
+        ip("-n", line.site, "link", "add", "lan0", "type", "veth", "peer", "name", "wan0", "netns", behind)
+        ip("-n", line.site, "address", "add", "203.0.113.1/24", "dev", "lan0")
+        ip("-n", line.site, "link", "set", "lan0", "up")
+        ip("netns", "exec", line.site, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        ip("-n", behind, "link", "set", "wan0", "up")
+        ip("-n", behind, "link", "set", "lo", "up")
+        ip("-n", behind, "address", "add", "203.0.113.2/24", "dev", "wan0")
+        ip("-n", behind, "address", "add", "198.51.100.7/32", "dev", "lo")
+        ip("-n", behind, "route", "add", "default", "via", "203.0.113.1")
+        asyncio.run(watch())
+    finally:
+        ip("netns", "delete", behind)
