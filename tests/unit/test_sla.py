@@ -225,3 +225,22 @@ def test_the_commands_speak_to_people(tmp_path: Path) -> None:
     assert "Thay nguồn" in run("maintenance", "list").stdout
     assert run("maintenance", "end", "1").returncode == 0
     assert run("maintenance", "list").stdout == ""
+
+
+def test_what_nothing_tells_of_is_not_measured_rather_than_perfect() -> None:
+    document = registry()
+    document["sites"][1]["address"] = ""  # r1
+    for circuit in document["circuits"]:
+        circuit["sla_availability_ratio"] = 0.995
+        circuit["ends"] = [{"site": end["site"]} for end in circuit["ends"]]
+    unwatched = Registry.model_validate(document)
+    found = sla.figures(unwatched, PERIOD, [], [], PERIOD[1])
+    assert of(found, "site", "r1").measured_seconds == 0
+    assert of(found, "circuit", "ttdl-r1").met is None  # no port, no address, and r1 is not watched
+    assert of(found, "circuit", "r1-r2").met  # r2 is
+    text = table(Report(unwatched, "2026-10", found, []), "en")
+    (line,) = [line for line in text.splitlines() if line.startswith("ttdl-r1")]
+    assert "100" not in line.replace("99.500%", "")
+    text = as_csv(Report(unwatched, "2026-10", found, []))
+    (row,) = [row for row in csv.DictReader(io.StringIO(text.lstrip("\ufeff"))) if row["element"] == "ttdl-r1"]
+    assert (row["availability_ratio"], row["sla_kept"]) == ("", "")

@@ -24,7 +24,12 @@ OUTAGE_METRICS = (
         "1 a site",
     ),
     _judged(
-        "circuit_up", GAUGE, "", ("circuit", "carrier"), "0 while the circuit is known to carry nothing.", "1 a circuit"
+        "circuit_up",
+        GAUGE,
+        "",
+        ("circuit", "carrier"),
+        "0 while the circuit is known to carry nothing; absent where nothing tells of it.",
+        "1 a circuit",
     ),
     _judged(
         "circuit_sla_budget_used_ratio",

@@ -31,6 +31,8 @@ def _samples(engine: Engine) -> Iterator[Sample]:
             yield "haidang_site_up", {"site": site}, int(state != "down")
             yield "haidang_site_degraded", {"site": site}, int(state == "degraded")
     for circuit in engine.registry.circuits:
+        if not engine.registry.watches_circuit(circuit):
+            continue
         up = int(circuit.id not in engine.circuits_down)
         yield "haidang_circuit_up", {"circuit": circuit.id, "carrier": circuit.carrier}, up
         if circuit.id in engine.sla_budgets_used:

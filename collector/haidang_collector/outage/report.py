@@ -25,7 +25,8 @@ _TEXTS = {
         "availability": "Availability", "sla": "SLA", "met": "Kept", "mttr": "MTTR (h:mm:ss)", "mtbf": "MTBF (h)",
         "yes": "yes", "no": "NO", "all": "All circuits", "began": "Began", "ended": "Ended", "cause": "Cause",
         "affected": "Sites / officials", "list": "Outages of the month", "none": "None.", "open": "still open",
-        "circuits": "Circuits", "note": "Planned work does not count. Times are local. Issued by {province} on {date}.",
+        "circuits": "Circuits",
+        "note": "Planned work does not count; – is not measured. Times are local. {province}, {date}.",
         "fiber_cut": "fiber cut", "far_device": "device at the far end", "power": "power", "unknown": "not known",
         "center": "data center", "planned": "planned work",
     },
@@ -36,7 +37,7 @@ _TEXTS = {
         "yes": "có", "no": "KHÔNG", "all": "Toàn bộ tuyến", "began": "Bắt đầu", "ended": "Kết thúc",
         "cause": "Nguyên nhân", "affected": "Đơn vị / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
         "open": "chưa khắc phục", "circuits": "Tuyến",
-        "note": "Không tính thời gian bảo trì có kế hoạch. Giờ địa phương. {province} lập ngày {date}.",
+        "note": "Không tính thời gian bảo trì có kế hoạch; – là không đo. Giờ địa phương. {province} lập ngày {date}.",
         "fiber_cut": "đứt cáp quang", "far_device": "thiết bị đầu xa", "power": "mất điện", "unknown": "chưa rõ",
         "center": "trung tâm dữ liệu", "planned": "bảo trì có kế hoạch",
     },
@@ -93,8 +94,8 @@ def as_csv(report: Report) -> str:
                 [
                     report.month, kind, _safe(each.element), _safe(each.carrier), _safe(numbers.get(each.element, "")),
                     each.outages, f"{each.down_seconds:.1f}", f"{each.measured_seconds:.1f}",
-                    f"{each.availability_ratio:.6f}", each.sla_ratio or "", "" if each.met is None else int(each.met),
-                    "" if repair is None else f"{repair:.1f}", "" if between is None else f"{between:.1f}",
+                    _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "", "" if each.met is None else int(each.met),
+                    _or(repair, ".1f", ""), _or(between, ".1f", ""),
                 ]
             )  # fmt: skip
     return "\ufeff" + text.getvalue()
@@ -175,7 +176,7 @@ def _row(report: Report, each: Figures, language: str) -> list[str]:
     )
     repair, between = each.mean_time_to_repair_seconds, each.mean_time_between_failures_seconds
     return [
-        *first, str(each.outages), _span(each.down_seconds), f"{each.availability_ratio:.4%}",
+        *first, str(each.outages), _span(each.down_seconds), _or(each.availability_ratio, ".4%", "–"),
         f"{each.sla_ratio:.3%}" if each.sla_ratio else "–",
         "–" if each.met is None else texts["yes"] if each.met else texts["no"],
         "–" if repair is None else _span(repair), "–" if between is None else f"{between / 3600:.1f}",
@@ -201,6 +202,10 @@ def _time(at: float) -> str:
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _or(value: float | None, form: str, none: str) -> str:
+    return none if value is None else format(value, form)
 
 
 def _safe(text: str) -> str:

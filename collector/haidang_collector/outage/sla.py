@@ -20,8 +20,8 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one circuit, site or carrier. `measured_seconds` is the time that counts; `sla_ratio` the availability
-    that was promised, 0 when none was."""
+    """Of one circuit, site or carrier. `measured_seconds` is the time that counts, 0 where nothing tells of it;
+    `sla_ratio` the availability that was promised, 0 when none was."""
 
     kind: str
     element: str
@@ -32,9 +32,9 @@ class Figures:
     sla_ratio: float = 0.0
 
     @property
-    def availability_ratio(self) -> float:
-        """Share of the time that counts in which it worked; 1 when none counts."""
-        return 1 - self.down_seconds / self.measured_seconds if self.measured_seconds else 1.0
+    def availability_ratio(self) -> float | None:
+        """Share of the time that counts in which it worked; None when none counts."""
+        return 1 - self.down_seconds / self.measured_seconds if self.measured_seconds else None
 
     @property
     def mean_time_to_repair_seconds(self) -> float | None:
@@ -48,8 +48,9 @@ class Figures:
 
     @property
     def met(self) -> bool | None:
-        """Whether the SLA was kept; None when there is none."""
-        return self.availability_ratio >= self.sla_ratio if self.sla_ratio else None
+        """Whether the SLA was kept; None when there is none, or nothing was measured."""
+        reached = self.availability_ratio
+        return reached >= self.sla_ratio if self.sla_ratio and reached is not None else None
 
 
 def month(text: str) -> Interval:
@@ -80,12 +81,13 @@ def figures(
         sites = {end.site for end in circuit.ends}
         planned = [w for w in windows if w.element == circuit.id or w.element in sites]
         own = of.get(("circuit", circuit.id), [])
-        found.append(
-            _one("circuit", circuit.id, circuit.carrier, own, planned, (begins, ends), circuit.sla_availability_ratio)
-        )
+        counted = (begins, ends if registry.watches_circuit(circuit) else begins)
+        sla = circuit.sla_availability_ratio
+        found.append(_one("circuit", circuit.id, circuit.carrier, own, planned, counted, sla))
     for site in registry.sites:
         planned = [window for window in windows if window.element == site.id]
-        found.append(_one("site", site.id, "", of.get(("site", site.id), []), planned, (begins, ends), 0.0))
+        counted = (begins, ends if registry.watches_site(site) else begins)
+        found.append(_one("site", site.id, "", of.get(("site", site.id), []), planned, counted, 0.0))
     for carrier in registry.carriers:
         own_circuits = [each for each in found if each.kind == "circuit" and each.carrier == carrier.id]
         found.append(
