@@ -94,7 +94,8 @@ def as_csv(report: Report) -> str:
                 [
                     report.month, kind, _safe(each.element), _safe(each.carrier), _safe(numbers.get(each.element, "")),
                     each.outages, f"{each.down_seconds:.1f}", f"{each.measured_seconds:.1f}",
-                    _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "", "" if each.met is None else int(each.met),
+                    _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "",
+                    "" if each.met is None else int(each.met),
                     _or(repair, ".1f", ""), _or(between, ".1f", ""),
                 ]
             )  # fmt: skip
