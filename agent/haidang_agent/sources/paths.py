@@ -26,6 +26,8 @@ STATE = "path_state"
 _STATE_SECONDS = 5.0
 # While a path is in doubt whoever judges the whole network wants to know it.
 _DOUBT_SECONDS = 0.5
+# When a thousand paths change within a second, that is not a thousand reports of them all.
+_BETWEEN_SECONDS = 0.2
 _ROUTE_SECONDS = 6 * 3600.0
 _ROUTE_AGAIN_SECONDS = 60.0
 _COLLECT_SECONDS = 4.0
@@ -61,7 +63,7 @@ class Paths:
         prober = Prober(self.config.probe_seconds, self.config.packets_a_second)
         discovering: asyncio.Task[None] | None = None
         current: object = None
-        state_due = figures_due = route_due = 0.0
+        said = state_due = figures_due = route_due = 0.0
         try:
             while True:
                 if current is not self._assignments.current:
@@ -70,9 +72,9 @@ class Paths:
                     self._route_due = {target: self._route_due.get(target, 0.0) for target in prober.paths}
                 wait = prober.turn()
                 now = time.monotonic()
-                if prober.paths and (prober.changed or now >= state_due):
+                if prober.paths and (now >= state_due or (prober.changed and now >= said + _BETWEEN_SECONDS)):
                     self._say(prober, deliver)
-                    state_due = now + (_DOUBT_SECONDS if prober.doubtful else _STATE_SECONDS)
+                    said, state_due = now, now + (_DOUBT_SECONDS if prober.doubtful else _STATE_SECONDS)
                 elif now < state_due - _DOUBT_SECONDS and prober.doubtful:
                     state_due = now + _DOUBT_SECONDS
                 if prober.paths and now >= figures_due:
