@@ -23,9 +23,9 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     body_bytes: Annotated[Positive, Meta(description="Largest request body as sent (compressed).")] = 1_000_000
     decompressed_bytes: Annotated[Positive, Meta(description="Largest request body after decompression.")] = 16_000_000
     reports_a_request: Annotated[Positive, Meta(description="Most reports in one request.")] = 1_000
-    samples_a_report: Annotated[Positive, Meta(description="Most samples in one report.")] = 20_000
+    samples_a_report: Annotated[Positive, Meta(description="Most samples in one report.")] = 50_000
     label_bytes: Annotated[Positive, Meta(description="Longest label value, in bytes of UTF-8.")] = 512
-    documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 1_000
+    documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 5_000
     series_an_agent: Annotated[
         Positive, Meta(description="Most current series of one agent, and of each device it watches.")
     ] = 50_000

@@ -7,12 +7,18 @@ import random
 from pathlib import Path
 
 import pytest
+from haidang_agent.assignment import Assignments
 from haidang_agent.config import PathsConfig
 from haidang_agent.doctor import Doctor
 from haidang_agent.path.directions import Directions
 from haidang_agent.path.figures import ANSWER_SECONDS, Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, Liveness
+from haidang_agent.path.prober import Path as Measured
+from haidang_agent.path.prober import Prober
 from haidang_agent.source import Findings
+from haidang_agent.sources.paths import Paths
+from haidang_collector.settings import Limits
+from haidang_wire.assignment import AssignedPath, Assignment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,3 +200,22 @@ def test_the_doctor_says_why_paths_are_not_measured(tmp_path: Path) -> None:
     assert "1 assigned" in doctor(tmp_path, on, signed)[0]
     keys.chmod(0o644)
     assert "others can read it" in doctor(tmp_path, on, signed)[0]
+
+
+def test_a_thousand_paths_with_stamp_are_within_the_collectors_limits(tmp_path: Path) -> None:
+    limits = Limits()
+    source = Paths(PathsConfig(enabled=True), Assignments(tmp_path))
+    prober = Prober(1.0, 5000)
+    for number in range(1000):
+        path = Measured(AssignedPath(f"site-{number}", "10.0.0.1", 862), 2, number, session=Figures())
+        path.directions.known = True
+        prober.paths[f"site-{number}"] = path
+    samples = len(source._figures(prober).samples)
+    assert 30_000 < samples < limits.samples_a_report
+    assert samples + 3 * 1000 < limits.series_an_agent
+
+
+def test_a_path_without_a_usable_address_costs_only_itself(tmp_path: Path) -> None:
+    assignments = Assignments(tmp_path)
+    assignments.current = Assignment(paths=(AssignedPath("a", "router"), AssignedPath("b", "10.0.0.1")))
+    assert list(Paths(PathsConfig(enabled=True), assignments)._wanted()) == ["b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from pathlib import Path as FilePath
@@ -103,7 +104,9 @@ class Paths:
                 problem = str(error)
         wanted = {}
         for path in assigned:
-            if path.stamp_key and path.stamp_key not in keys:
+            if not _is_address(path.address):
+                log.error("%s: not measured: %r is no address", path.target, path.address)
+            elif path.stamp_key and path.stamp_key not in keys:
                 why = problem or f"{self.config.keys_file} has no {path.stamp_key!r}"
                 log.error("%s: measured by echo alone, not by STAMP: %s", path.target, why)
                 wanted[path.target] = (AssignedPath(path.target, path.address), b"")
@@ -163,6 +166,14 @@ class Paths:
                 Event("path_changed", time.time(), {"target": target, "before": list(before.hops), **body})
             )
         deliver("routes", time.time(), self.config.interval_seconds, findings)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _state(prober: Prober) -> Findings:
