@@ -31,6 +31,7 @@ if $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get update -qq >"$
             prometheus | prometheus-* | snmpd | lldpd)
                 $as_root systemctl disable --quiet --now "$package" 2>/dev/null || true
                 ;;
+            smokeping) $as_root systemctl disable --quiet --now smokeping exim4 2>/dev/null || true ;;
             bird2) $as_root systemctl disable --quiet --now bird bird6 2>/dev/null || true ;;
             esac
         done

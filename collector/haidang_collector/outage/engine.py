@@ -107,7 +107,11 @@ class Engine:
             if outage is None:
                 outage = self._open("site", region.entries[0], region.frontier, started, now, changes)
             covered.add(outage.id)
-            why = causes.of_region(region, self._circuits, self.evidence, started, self._feeder(region, found, picture))
+            why = outage.cause
+            # While sites come back one after the other, other circuits lie between them: they are not what failed.
+            if region.frontier == outage.circuits:
+                feeder = self._feeder(region, found, picture)
+                why = causes.of_region(region, self._circuits, self.evidence, started, feeder)
             self._set(outage, sites, why, changes)
         self._pending = {key: self._pending.get(key, now) for key in waiting}
         elsewhere = {site for name in covered for site in self.outages[name].down}
