@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from haidang_collector.ingest import Prepared, Speaker, prepare
 from haidang_collector.ledger import outages as kept
-from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage
 from haidang_collector.outage.revise import Reviser
@@ -173,3 +173,23 @@ def test_signs_of_other_sites_other_times_and_other_targets_change_nothing(provi
     province.revise()
     assert province.outage == before
     assert province.revisions() == []
+
+
+def test_what_a_failing_disk_kept_from_the_ledger_is_written_later(
+    province: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = province.now
+    province.cut("r2-hub")
+    province.run(30)
+    province.path("x1", "path_down", cut + 0.1)
+
+    async def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(province.ledger, "run", fail)
+        with pytest.raises(LedgerError):
+            province.revise()
+    assert province.revisions() == []
+    province.revise()
+    assert province.outage.started == pytest.approx(cut + 0.1)

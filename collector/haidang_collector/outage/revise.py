@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from haidang_collector.ingest import Prepared
 from haidang_collector.ledger import outages as kept
-from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Downtime, Outage
@@ -56,8 +56,14 @@ class Reviser:
         """Revise what the signs of some time say better. Raises LedgerError."""
         some = [self._signs.popleft() for _ in range(min(len(self._signs), _A_TURN))]
         some = [sign for sign in some if sign.kind not in ("lost", "back") or sign.target == engine.registry.center]
-        if some:
-            self._signs.extend(await self._ledger.run(_revise, some, engine, time.time()))
+        if not some:
+            return
+        try:
+            early = await self._ledger.run(_revise, some, engine, time.time())
+        except LedgerError:
+            self._signs.extendleft(reversed(some))
+            raise
+        self._signs.extend(early)
 
 
 def signs(prepared: Prepared) -> Iterator[Sign]:
