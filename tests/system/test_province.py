@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import Center, Processes, delivery, free_port, report, wait_for
 from tests.system.stack import Stack
-from tests.system.wan import CENTER_ADDRESS, LEAVES, OFFICIALS, SITES, Wan, wan, write_registry
+from tests.system.wan import CENTER_ADDRESS, OFFICIALS, Wan, wan, write_registry
+from tests.unit.province import LEAVES, SITES
 
 pytestmark = pytest.mark.system
 HOLD_SECONDS = 12

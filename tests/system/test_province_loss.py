@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import Center, Processes, free_port, wait_for
 from tests.system.stack import Stack
-from tests.system.wan import CENTER_ADDRESS, CIRCUITS, SITES, Wan, circuit_address, wan, write_registry
+from tests.system.wan import CENTER_ADDRESS, Wan, circuit_address, wan, write_registry
+from tests.unit.province import CIRCUITS, SITES
 
 pytestmark = pytest.mark.system
 # Long enough for every rule that is to fire; HAIDANG_LOSS_SECONDS=1800 for the half hour nobody waits for in CI.

@@ -16,16 +16,8 @@ import yaml
 
 from tests.conftest import BIN, Center, Processes, require, wait_for
 from tests.system.network import ip, own_namespace
+from tests.unit.province import CIRCUITS, SITES
 
-RING = ["r1", "r2", "r3", "r4", "r5", "r6"]
-LEAVES = ["x1", "x2", "x3"]
-SITES = ["ttdl", *RING, "hub", *LEAVES, "dual"]
-CIRCUITS = {
-    "ttdl-r1": ("ttdl", "r1"), "r1-r2": ("r1", "r2"), "r2-r3": ("r2", "r3"), "r3-r4": ("r3", "r4"),
-    "r4-r5": ("r4", "r5"), "r5-r6": ("r5", "r6"), "r6-ttdl": ("r6", "ttdl"),
-    "r2-hub": ("r2", "hub"), "hub-x1": ("hub", "x1"), "hub-x2": ("hub", "x2"), "hub-x3": ("hub", "x3"),
-    "ttdl-dual": ("ttdl", "dual"), "r5-dual": ("r5", "dual"),
-}  # fmt: skip
 OFFICIALS = {site: 10 + number for number, site in enumerate(SITES)}
 CENTER_ADDRESS = "10.9.100.2"
 PROBE = "probe-ttdl"

@@ -19,7 +19,8 @@ from haidang_collector.settings import Limits
 START = 1_780_000_000.0
 RING = ["r1", "r2", "r3", "r4", "r5", "r6"]
 LEAVES = ["x1", "x2", "x3"]
-_ENDS = {
+SITES = ["ttdl", *RING, "hub", *LEAVES, "dual"]
+CIRCUITS = {
     "ttdl-r1": ("ttdl", "r1"), "r1-r2": ("r1", "r2"), "r2-r3": ("r2", "r3"), "r3-r4": ("r3", "r4"),
     "r4-r5": ("r4", "r5"), "r5-r6": ("r5", "r6"), "r6-ttdl": ("r6", "ttdl"),
     "r2-hub": ("r2", "hub"), "hub-x1": ("hub", "x1"), "hub-x2": ("hub", "x2"), "hub-x3": ("hub", "x3"),
@@ -31,7 +32,6 @@ _DOUBT_FROM, _SURE_AFTER, _UP_AFTER = 1.0, 3.0, 1.0
 
 def registry() -> dict[str, Any]:
     """The registry's document. Each site has one device, named as the site with `sw-` before."""
-    sites = ["ttdl", *RING, "hub", *LEAVES, "dual"]
     return {
         "province": {"name": "Tỉnh Ví Dụ"},
         "sites": [
@@ -40,7 +40,7 @@ def registry() -> dict[str, Any]:
                 "officials": 10 + number, "address": f"10.9.{number}.1", "probe": f"sw-{site}",
                 "feeder": "f1" if site in ("x1", "x2") else "",
             }
-            for number, site in enumerate(sites)
+            for number, site in enumerate(SITES)
         ],
         "carriers": [
             {"id": "vta", "name": "Viễn thông A", "telephone": "0200 800 119"},
@@ -48,7 +48,7 @@ def registry() -> dict[str, Any]:
         ],
         "devices": [
             {"id": f"sw-{site}", "site": site, "role": "switch", "address": f"10.9.{number}.2"}
-            for number, site in enumerate(sites)
+            for number, site in enumerate(SITES)
         ],
         "circuits": [
             {
@@ -56,7 +56,7 @@ def registry() -> dict[str, Any]:
                 "ring": "r" if name.count("r") > 1 else "",
                 "ends": [{"site": site, "device": f"sw-{site}", "interface": name} for site in ends],
             }
-            for name, ends in _ENDS.items()
+            for name, ends in CIRCUITS.items()
         ],
     }  # fmt: skip
 
@@ -115,11 +115,11 @@ class Province:
     def power_off(self, site: str) -> None:
         """The site's device dies: its neighbours' ports lose their link."""
         self.dead.add(site)
-        self._links([name for name, ends in _ENDS.items() if site in ends], up=False)
+        self._links([name for name, ends in CIRCUITS.items() if site in ends], up=False)
 
     def power_on(self, site: str) -> None:
         self.dead.discard(site)
-        self._links([name for name, ends in _ENDS.items() if site in ends and name not in self.cuts], up=True)
+        self._links([name for name, ends in CIRCUITS.items() if site in ends and name not in self.cuts], up=True)
 
     def maintain(self, element: str, seconds: float) -> None:
         self.engine.windows.append(Window(element, self.now, self.now + seconds))
@@ -181,7 +181,7 @@ class Province:
 
     def _links(self, circuits: Any, *, up: bool) -> None:
         for name in circuits if self._ports else ():
-            for site in _ENDS[name]:
+            for site in CIRCUITS[name]:
                 if site in self.reached() | {"ttdl"}:
                     body = {"device": f"sw-{site}", "interface": name, "admin_up": True}
                     event = {"kind": "link_up" if up else "link_down", "at": self.now, "body": body}
@@ -194,7 +194,7 @@ class Province:
                     "metric": "haidang_interface_up", "labels": {"device": f"sw-{site}", "interface": name},
                     "value": int(name not in self.cuts and not self.dead & set(ends)),
                 }
-                for name, ends in _ENDS.items()
+                for name, ends in CIRCUITS.items()
                 if site in ends
             ]  # fmt: skip
             self.say(f"sw-{site}", site, "host", samples=samples)
