@@ -16,7 +16,7 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 	@$(BIN)/python tools/up.py
 
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 fonts-dejavu-core
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style, types, import contract

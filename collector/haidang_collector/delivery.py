@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
-from haidang_wire.report import Fact
+from haidang_wire.report import Fact, expiry
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ingest import Batch, Prepared
@@ -98,6 +99,33 @@ class Deliveries:
                     waiting.done.set_result(result)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """When a source's reports were exposed: the newest one and until when, the taking of the first of those
+    that followed each other without a gap, and the life of the last one before that gap."""
+
+    taken: float = 0.0
+    until: float = 0.0
+    began: float = 0.0
+    last_taken: float = 0.0
+    last_until: float = 0.0
+
+    def followed_by(self, prepared: Prepared, received: float) -> _Shown:
+        """With a newer one."""
+        if received <= self.until:
+            return _Shown(prepared.taken, prepared.expires, self.began, self.last_taken, self.last_until)
+        return _Shown(prepared.taken, prepared.expires, prepared.taken, self.taken, self.until)
+
+    def hides(self, taken: float) -> bool:
+        """Whether an older report was shown at this time. To write this one's samples between those would make
+        each counter of it go back, which looks like a restart of what is counted."""
+        return taken > self.began or self.last_taken < taken < self.last_until
+
+
+class _Interval(msgspec.Struct):
+    interval: float
+
+
 class _Writer:
     """Runs on the ledger's thread, one transaction at a time."""
 
@@ -105,8 +133,8 @@ class _Writer:
         self._keep_late = keep_late
         self._chunks: OrderedDict[Chunk, bytes] = OrderedDict()
         self._changed: dict[Chunk, bytearray] = {}
-        self._newest: dict[tuple[str, str], float] = {}
-        self._newest_changed: dict[tuple[str, str], float] = {}
+        self._shown: dict[tuple[str, str], _Shown] = {}
+        self._shown_changed: dict[tuple[str, str], _Shown] = {}
 
     def write(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Outcome | Problem]:
         """One outcome (or the problem of a revoked agent) for each batch."""
@@ -127,13 +155,13 @@ class _Writer:
             self._chunks.move_to_end(chunk)
         while len(self._chunks) > _CHUNKS_CACHED:
             self._chunks.popitem(last=False)
-        self._newest.update(self._newest_changed)
+        self._shown.update(self._shown_changed)
         self.roll_back()
 
     def roll_back(self) -> None:
         """Forget what the last transaction learnt."""
         self._changed.clear()
-        self._newest_changed.clear()
+        self._shown_changed.clear()
 
     def _batch(
         self, connection: sa.Connection, batch: Batch, rows: _Rows, refusal: IdentityError | None
@@ -153,11 +181,12 @@ class _Writer:
     ) -> None:
         report = prepared.report
         rows.add_documents(connection, batch, prepared)
-        newer = prepared.taken > self._newest_of(connection, batch.agent, report.source)
+        shown = self._shown_of(connection, batch.agent, report.source)
+        newer = prepared.taken > shown.taken
         lifecycle = report.source == "lifecycle"
         # What an agent last said of its own life stays true after the report's expiry.
         if newer and (lifecycle or prepared.expires > batch.received):
-            self._newest_changed[batch.agent, report.source] = prepared.taken
+            self._shown_changed[batch.agent, report.source] = shown.followed_by(prepared, batch.received)
             outcome.live.append(prepared)
             rows.latest[batch.agent, report.source] = {
                 "agent": batch.agent,
@@ -170,7 +199,7 @@ class _Writer:
                 rows.stopped[batch.agent] = outcome.stopped
         else:
             outcome.late.append(prepared)
-            if self._keep_late and report.samples:
+            if self._keep_late and report.samples and not shown.hides(prepared.taken):
                 rows.late.append(
                     {
                         "agent": batch.agent,
@@ -202,12 +231,17 @@ class _Writer:
         agent, epoch, number = chunk
         return connection.execute(_BITS, {"of": agent, "in": epoch, "number": number}).scalar() or b""
 
-    def _newest_of(self, connection: sa.Connection, agent: str, source: str) -> float:
+    def _shown_of(self, connection: sa.Connection, agent: str, source: str) -> _Shown:
         key = (agent, source)
-        known = self._newest_changed.get(key) or self._newest.get(key)
+        known = self._shown_changed.get(key) or self._shown.get(key)
         if known is None:
-            known = connection.execute(_TAKEN, {"of": agent, "by": source}).scalar() or 0.0
-            self._newest_changed[key] = known
+            row = connection.execute(_LATEST, {"of": agent, "by": source}).first()
+            if row is None:
+                known = _Shown(began=float("inf"))
+            else:
+                interval = msgspec.json.decode(row.report, type=_Interval).interval
+                known = _Shown(row.taken, expiry(row.taken, interval), row.taken)
+            self._shown_changed[key] = known
         return known
 
 
@@ -305,4 +339,6 @@ _BITS = sa.select(delivered.c.bits).where(
     delivered.c.epoch == sa.bindparam("in"),
     delivered.c.chunk == sa.bindparam("number"),
 )
-_TAKEN = sa.select(latest.c.taken).where(latest.c.agent == sa.bindparam("of"), latest.c.source == sa.bindparam("by"))
+_LATEST = sa.select(latest.c.taken, latest.c.report).where(
+    latest.c.agent == sa.bindparam("of"), latest.c.source == sa.bindparam("by")
+)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Center, Processes, delivery, free_port, report, wait_for
+from tests.conftest import Center, Processes, free_port, wait_for
 from tests.system.stack import Stack
-from tests.system.wan import CENTER_ADDRESS, OFFICIALS, Wan, wan, write_registry
+from tests.system.wan import CENTER_ADDRESS, OFFICIALS, UPS, UPS_SITE, Wan, wan, write_registry
 from tests.unit.province import LEAVES, SITES
 
 pytestmark = pytest.mark.system
@@ -203,19 +203,15 @@ def test_a_device_without_power_is_not_taken_for_two_cut_fibers(province: Provin
 
 
 def test_power_that_was_on_battery_before_is_named(province: Province) -> None:
-    folder = province.center.enrol(province.folder / "pc-x3", site="x3", name="pc-x3")
-    sample = {"metric": "haidang_host_mains_power", "labels": {}, "value": 0}
-    status, _ = province.center.post(
-        "/v1/reports", delivery(report("pc-x3", samples=[sample], interval=5)), folder / "identity.pem"
-    )
-    assert status == 200
-    province.wan.power_off("x3")
-    province.expect(("HaidangSiteDown", "x3"))
+    province.wan.mains(there=False)
+    wait_for("the agent polls it", lambda: province.stack.query(f'haidang_ups_on_battery{{device="{UPS}"}} == 1'), 30)
+    province.wan.power_off(UPS_SITE)
+    province.expect(("HaidangSiteDown", UPS_SITE))
     assert province.cause() == "power"
-    assert "pc-x3 on battery" in province.text("HaidangSiteDown")
-    province.wan.power_on("x3")
+    assert f"{UPS} on battery" in province.text("HaidangSiteDown")
+    province.wan.mains(there=True)
+    province.wan.power_on(UPS_SITE)
     province.repaired()
-    province.center.command("agents", "revoke", "pc-x3")
 
 
 def test_a_carriers_black_hole_with_its_ports_up_is_called_that(province: Province) -> None:

@@ -22,6 +22,10 @@ OFFICIALS = {site: 10 + number for number, site in enumerate(SITES)}
 CENTER_ADDRESS = "10.9.100.2"
 PROBE = "probe-ttdl"
 BANDWIDTH_BITS = 8_000_000
+# A site with a UPS its agent polls.
+UPS_SITE, UPS, UPS_COMMUNITY = "x3", "ups-x3", "nguồn điện"
+UPS_ADDRESS = f"10.9.{SITES.index(UPS_SITE)}.2"
+UPS_OUTPUT_SOURCE = "1.3.6.1.2.1.33.1.4.1.0"  # upsOutputSource (RFC 1628): 3 is normal, 5 is battery
 
 
 def registry(stamp: bool = False) -> dict[str, Any]:
@@ -44,6 +48,12 @@ def registry(stamp: bool = False) -> dict[str, Any]:
         "devices": [
             {"id": f"sw-{site}", "site": site, "role": "router", "address": f"10.9.{number}.1"}
             for number, site in enumerate(SITES)
+        ]
+        + [
+            {
+                "id": UPS, "site": UPS_SITE, "role": "ups", "address": UPS_ADDRESS,
+                "agent": f"sw-{UPS_SITE}", "credential": "ups",
+            }
         ],
         "circuits": [
             {
@@ -99,6 +109,7 @@ class Wan:
             self._add_circuit(name)
         for site in SITES:
             self._start_router(site)
+        self._start_ups()
         wait_for("every site is reached", lambda: all(self.reaches(site) for site in SITES), 60)
 
     def _add_site(self, site: str) -> None:
@@ -148,6 +159,37 @@ class Wan:
         control = str(self.folder / f"bird-{site}.ctl")
         self._run(site, f"bird-{site}", require("bird"), "-f", "-c", str(file), "-s", control)
 
+    def _start_ups(self) -> None:
+        """net-snmp's agent in the place of a UPS's card, whose values can be set."""
+        ip("-n", self.namespace(UPS_SITE), "address", "add", f"{UPS_ADDRESS}/32", "dev", "lo")
+        file = self.folder / "ups.conf"
+        file.write_text(
+            f'agentaddress udp:{UPS_ADDRESS}:161\nsysObjectID 1.3.6.1.2.1.33\nrwcommunity "{UPS_COMMUNITY}"\n'
+            'override 1.3.6.1.2.1.33.1.1.2.0 octet_str "UPS 3000"\n'  # upsIdentModel
+            "override 1.3.6.1.2.1.33.1.2.1.0 integer 2\n"  # upsBatteryStatus: normal
+            f"override -rw {UPS_OUTPUT_SOURCE} integer 3\n",
+            encoding="utf-8",
+        )
+        environment = {"SNMP_PERSISTENT_DIR": str(self.folder / "ups"), "MIBS": ""}
+        command = (
+            "ip",
+            "netns",
+            "exec",
+            self.namespace(UPS_SITE),
+            require("snmpd"),
+            "-f",
+            "-Lo",
+            "-C",
+            "-c",
+            str(file),
+        )
+        self.processes.start("ups", *command, "-p", str(self.folder / "ups.pid"), env=environment)
+
+    def mains(self, *, there: bool) -> None:
+        """The UPS has its mains, or lives on its battery."""
+        value = ("i", "3" if there else "5")
+        self.within(UPS_SITE, "snmpset", "-v2c", "-c", UPS_COMMUNITY, f"{UPS_ADDRESS}:161", UPS_OUTPUT_SOURCE, *value)
+
     def _run(self, site: str, name: str, *command: str) -> subprocess.Popen[bytes]:
         return self.processes.start(name, "ip", "netns", "exec", self.namespace(site), *command)
 
@@ -169,6 +211,12 @@ class Wan:
         text += "[sources.reachability]\nenabled = false\n[uplink]\ntimeout_seconds = 4\nbackoff_max_seconds = 4\n"
         if stamp and not here and site != "ttdl":
             text += "[sources.reflector]\nenabled = true\n"
+        if site == UPS_SITE:
+            secrets = self.folder / "snmp.toml"
+            secrets.write_text(f'[ups]\nversion = "2c"\ncommunity = "{UPS_COMMUNITY}"\n', encoding="utf-8")
+            secrets.chmod(0o600)
+            text += f'[sources.snmp]\nenabled = true\ninterval_seconds = 5\ntimeout_seconds = 4\ncredentials_file = "{secrets}"\n'
+            text += "[sources.snmp.traps]\nenabled = false\n"
         config.write_text(text)
         command = (str(BIN / "haidang-agent"), "run", "--state-dir", str(folder), "--config", str(config))
         self._agent_command[name] = command if here else ("ip", "netns", "exec", self.namespace(site), *command)
@@ -259,6 +307,7 @@ class Wan:
             self.release(name)
             self.restore(name)
         self.uplink("up")
+        self.mains(there=True)
         for name, agent in self._agents.items():
             if agent.poll() is not None:
                 self.start_agent(name)

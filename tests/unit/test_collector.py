@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.delivery import _keep_fact, _Writer
+from haidang_collector.delivery import _keep_fact, _Shown, _Writer
 from haidang_collector.exposition import expose
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
@@ -250,3 +250,18 @@ def test_a_probe_is_assigned_the_paths_of_its_site() -> None:
     )  # fmt: skip
     assert assignment_from(json.loads(json.dumps(assignment_json(assignments.of("pc"))))) == assignments.of("pc")
     assert assignments.version("pc") != assignments.version("probe")
+
+
+def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
+    """A report is shown for 2.5 intervals: a counter's later values written into that time would go back."""
+    shown = _Shown(began=float("inf"))
+    one = prepare(raw(interval=10), 0, SPEAKER, 1000.0, LIMITS)
+    shown = shown.followed_by(one, 1000.0)
+    assert not shown.hides(999.0)  # of before the agent was known here
+    after_the_gap = prepare(raw(interval=10), 0, SPEAKER, 1100.0, LIMITS)
+    shown = shown.followed_by(after_the_gap, 1100.0)
+    hidden = [taken for taken in range(1000, 1101) if shown.hides(taken)]
+    assert hidden == list(range(1001, 1025))
+    # What follows without a gap leaves nothing to fill in.
+    shown = shown.followed_by(prepare(raw(interval=10), 0, SPEAKER, 1110.0, LIMITS), 1110.0)
+    assert [taken for taken in range(1000, 1111) if shown.hides(taken)] == [*hidden, *range(1101, 1111)]
