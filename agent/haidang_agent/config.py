@@ -130,11 +130,47 @@ class LinksConfig(SourceConfig):
 
 
 @dataclass(frozen=True)
+class InventoryConfig(SourceConfig):
+    """The source that reads what this machine is and has, in a child of low priority."""
+
+    interval_seconds: float = key(4 * 3600.0, "Time between two readings.", minimum=60)
+    jitter_seconds: float = key(600.0, "Random time, 0 to this, added to each wait.", minimum=0)
+    timeout_seconds: float = key(900.0, "A reading longer than this is ended and counts as failed.", minimum=10)
+
+
+@dataclass(frozen=True)
+class ServicesConfig(SourceConfig):
+    """The source that asks the services the registry assigns to this agent, over HTTP."""
+
+    enabled: bool = key(False, "Whether this agent asks services.")
+    interval_seconds: float = key(60.0, "Time between two rounds.", minimum=5)
+    timeout_seconds: float = key(50.0, "One round may take so long.", minimum=1)
+    answer_seconds: float = key(10.0, "How long one service may take.", minimum=0.5)
+    credentials_file: str = key("/etc/haidang/services.toml", "File of `[NAME]` tables with `bearer`, mode 0600.")
+    ca_file: str = key("", "PEM file of further authorities services' certificates may be of.")
+
+
+@dataclass(frozen=True)
+class LanConfig(SourceConfig):
+    """The source that sees what else is on this machine's networks (Linux). For a probe, one a network."""
+
+    enabled: bool = key(False, "Whether this agent looks at its networks.")
+    interval_seconds: float = key(900.0, "Time between two looks.", minimum=30)
+    timeout_seconds: float = key(600.0, "A look longer than this counts as failed.", minimum=1)
+    ask: bool = key(True, "Whether addresses that were not heard of are asked, too.")
+    packets_a_second: float = key(20.0, "Most questions a second.", minimum=1)
+    largest_network: int = key(1024, "Networks of more addresses are listened to, not asked.", minimum=2)
+
+
+@dataclass(frozen=True)
 class SourcesConfig:
     """`[sources.*]`: a table a source."""
 
     agent: SourceConfig = table(SourceConfig)
     host: SourceConfig = table(SourceConfig)
+    inventory: InventoryConfig = table(InventoryConfig)
+    lan: LanConfig = table(LanConfig)
+    services: ServicesConfig = table(ServicesConfig)
     reachability: ReachabilityConfig = table(ReachabilityConfig)
     paths: PathsConfig = table(PathsConfig)
     reflector: ReflectorConfig = table(ReflectorConfig)

@@ -53,7 +53,7 @@ class Service:
         itself = Itself(self._spool, self._uplink)
         self._runners = [
             make(source, getattr(config.sources, source.name), self._agent, self._deliver)
-            for source in [*sources.build(config, identity.agent, assignments), itself]
+            for source in [*sources.build(config, identity.agent, assignments, self._spool), itself]
         ]
         assignments.listeners.append(lambda: _not_a_probe(assignments, config))
         itself.runners = self._runners
@@ -134,6 +134,12 @@ def _not_a_probe(assignments: Assignments, config: AgentConfig) -> None:
             "%d paths are assigned to this agent, which measures none: set sources.paths.enabled, or name another"
             " probe in the registry",
             len(assignments.current.paths),
+        )
+    if assignments.current.services and not config.sources.services.enabled:
+        log.warning(
+            "%d services are assigned to this agent, which asks none: set sources.services.enabled, or name another"
+            " agent in the registry",
+            len(assignments.current.services),
         )
 
 

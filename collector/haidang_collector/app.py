@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector import exposition, ingest
-from haidang_collector.api import operations
+from haidang_collector.api import inventory, operations
 from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
@@ -86,13 +86,28 @@ class Path(BaseModel):
     stamp_key: str
 
 
+class Service(BaseModel):
+    """A service to ask, and where its counts of documents are."""
+
+    id: str
+    url: str
+    credential: str
+    documents_url: str
+    documents_items: str
+    documents_unit: str
+    documents_count: str
+    documents_electronic: str
+
+
 class AssignmentDocument(BaseModel):
-    """What an agent is, and what it is to watch."""
+    """What an agent is, what it is to watch, and whether it may say who was logged on last."""
 
     agent: str
     site: str
     devices: list[Device]
     paths: list[Path]
+    services: list[Service]
+    last_user: bool
 
 
 def _delivery_schema() -> dict[str, Any]:
@@ -233,7 +248,9 @@ def create_app(collector: Collector) -> ASGIApp:
         """The latest live value of every series (text format 0.0.4 or OpenMetrics 1.0)."""
         collector.peers.require_reader(request.scope)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
-        families = exposition.expose(collector.latest, collector.registry, telemetry, openmetrics=openmetrics)
+        families = exposition.expose(
+            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.plan.blocks
+        )
         media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
 
         async def stream() -> AsyncIterator[bytes]:
@@ -270,6 +287,7 @@ def create_app(collector: Collector) -> ASGIApp:
         return PlainTextResponse("ready\n")
 
     app.include_router(operations.router(collector))
+    app.include_router(inventory.router(collector))
     return _Counted(app, telemetry.requests.labels)
 
 

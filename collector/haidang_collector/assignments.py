@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from haidang_wire.assignment import AssignedDevice, AssignedPath, Assignment
+from haidang_wire.assignment import AssignedDevice, AssignedPath, AssignedService, Assignment
 
-from haidang_collector.registry import Registry, Site
+from haidang_collector.registry import Registry, Service, Site
 
-_NONE = Assignment()
 _NO_DEVICES: dict[str, str] = {}
 
 
@@ -30,23 +29,41 @@ class Assignments:
         for site in registry.sites if registry else ():
             if registry and site.probe:
                 paths.setdefault(site.probe, []).extend(_paths(registry, site))
+        services: dict[str, list[AssignedService]] = {}
+        for service in registry.services if registry else ():
+            if registry:
+                services.setdefault(registry.asks(service), []).append(_service(service))
+        last_user = bool(registry and registry.province.report_last_user)
+        self._default = Assignment(last_user=last_user)
         self._of = {
-            agent: Assignment(tuple(devices.get(agent, ())), tuple(paths.get(agent, ())))
-            for agent in devices.keys() | paths.keys()
+            agent: Assignment(
+                tuple(devices.get(agent, ())), tuple(paths.get(agent, ())), tuple(services.get(agent, ())), last_user
+            )
+            for agent in devices.keys() | paths.keys() | services.keys()
         }
         self._versions = {agent: assignment.version for agent, assignment in self._of.items()}
 
     def of(self, agent: str) -> Assignment:
         """What the agent is to watch."""
-        return self._of.get(agent, _NONE)
+        return self._of.get(agent, self._default)
 
     def version(self, agent: str) -> str:
         """Of its assignment; empty when it has none."""
-        return self._versions.get(agent, "")
+        return self._versions.get(agent, self._default.version)
 
     def devices(self, agent: str) -> dict[str, str]:
         """The devices the agent may speak for, and the site of each."""
         return self._sites.get(agent, _NO_DEVICES)
+
+
+def _service(service: Service) -> AssignedService:
+    documents = service.documents
+    if documents is None:
+        return AssignedService(service.id, service.url, service.credential)
+    return AssignedService(
+        service.id, service.url, service.credential, documents.url, documents.items, documents.unit, documents.count,
+        documents.electronic,
+    )  # fmt: skip
 
 
 def _paths(registry: Registry, of: Site) -> Iterator[AssignedPath]:

@@ -20,8 +20,10 @@ from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import delivered, events, fact_history, latest
+from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
+from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
@@ -51,6 +53,7 @@ class Collector:
         self.registry: Registry | None = None
         self.assignments = Assignments()
         self.outages = Watch(self.ledger, settings, self.telemetry)
+        self.plan = PlanWatch(self.ledger)
         self._registry_loaded = 0.0
         self._deliveries = Deliveries(
             self.ledger,
@@ -75,6 +78,7 @@ class Collector:
             if prepared and prepared.expires > now:
                 self.latest.put(row.agent, prepared)
                 self.outages.take([prepared], (), row.taken)
+                self.plan.take([prepared])
         self.telemetry.info.labels(__version__, "sqlite").set(1)
         self.telemetry.start.set(now)
 
@@ -84,6 +88,7 @@ class Collector:
             tasks.create_task(self._deliveries.run(), name="deliveries")
             tasks.create_task(self._watch(), name="watch")
             tasks.create_task(self.outages.run(), name="outages")
+            tasks.create_task(self.plan.run(self), name="plan")
             tasks.create_task(self._housekeeping(), name="housekeeping")
             if self._remote_writer:
                 tasks.create_task(self._remote_writer.run(), name="remote write")
@@ -91,6 +96,11 @@ class Collector:
     def close(self) -> None:
         """After run() has ended."""
         self.ledger.close()
+
+    @property
+    def engine(self) -> Engine | None:
+        """That of outages; None without a registry."""
+        return self.outages.engine
 
     # Deliveries
 
@@ -115,6 +125,7 @@ class Collector:
             state.stopped = outcome.stopped
         state.clock_offset = batch.offset
         self.outages.take(outcome.live, outcome.late, batch.received)
+        self.plan.take(outcome.live)
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
         return Receipt(
             received=batch.received,
@@ -201,6 +212,7 @@ class Collector:
             self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
             self.assignments = Assignments(self.registry)
             await self.outages.use(self.registry)
+            self.plan.use(self.registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         for agent in known:
             if agent.revoked is None:

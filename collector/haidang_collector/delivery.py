@@ -21,6 +21,8 @@ from haidang_wire.report import Fact, expiry
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ingest import Batch, Prepared
+from haidang_collector.inventory import lan
+from haidang_collector.inventory import store as inventory
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import agents, delivered, events, fact_history, facts, late, latest
@@ -269,7 +271,14 @@ class _Rows:
                     "body": json.dumps(event.body, ensure_ascii=False),
                 }
             )
-        for fact in prepared.report.facts:
+        report = prepared.report
+        if report.source == "inventory":
+            inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts)
+            return
+        for fact in report.facts:
+            if report.source == "lan":
+                lan.take(connection, prepared.site, prepared.taken, fact)
+                continue
             _keep_fact(connection, prepared, fact)
 
     def write(self, connection: sa.Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from haidang_wire.metrics import CATALOGUE, family_header
 
@@ -25,15 +25,31 @@ def wants_openmetrics(accept: str) -> bool:
     return "application/openmetrics-text" in accept
 
 
-def expose(latest: Latest, registry: Registry | None, telemetry: Telemetry, *, openmetrics: bool) -> Iterator[bytes]:
+def families_of(samples: Iterable[tuple[str, dict[str, str], float]]) -> list[tuple[str, bytes]]:
+    """(family, its lines) of (name, labels, value)."""
+    families: dict[str, list[str]] = {}
+    for name, labels, value in samples:
+        text = ",".join(f'{label}="{escape(said)}"' for label, said in labels.items())
+        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n")
+    return [(name, "".join(lines).encode()) for name, lines in families.items()]
+
+
+def expose(
+    latest: Latest,
+    registry: Registry | None,
+    telemetry: Telemetry,
+    *,
+    openmetrics: bool,
+    judged: Iterable[tuple[str, bytes]] = (),
+) -> Iterator[bytes]:
     """The whole exposition, a family at a time, so that whoever sends it can do other work
-    between two. Only what is current at each moment."""
+    between two. Only what is current at each moment. `judged` are families the collector makes by the minute."""
     headers = HEADERS[openmetrics]
     latest.expire(time.time())
     started = time.perf_counter()
     for family, lines in latest.families():
         yield headers[family] + lines
-    for family, lines in (*_agent_families(latest), *_site_families(registry)):
+    for family, lines in (*_agent_families(latest), *_site_families(registry), *judged):
         yield headers[family] + lines
     telemetry.series.set(latest.series)
     telemetry.exposition_duration.set(time.perf_counter() - started)

@@ -31,7 +31,7 @@ _SPECS = {
 }
 # Those that report samples, and those of facts and events alone.
 SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
-SOURCES |= {"lifecycle", "links", "lldp", "routes"}
+SOURCES |= {"lan", "lifecycle", "links", "lldp", "routes"}
 # Sources whose target is a device.
 ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 Identifier = Field(pattern=f"^(?:{IDENTIFIER.pattern})$")
 Level = Literal["province", "department", "district", "commune", "other"]
 Role = Literal["switch", "router", "appliance", "ups", "other"]
+ServiceKind = Literal["portal", "document_system", "one_stop", "public_service", "other"]
 Medium = Literal["fiber", "copper", "radio", "satellite", "other"]
 
 
@@ -45,7 +46,8 @@ class Site(_Strict):
     `address` is that of its router, which answers while the site is reachable (with STAMP at
     `stamp_port` too, signed with the key the probes know as `stamp_key`); `probe` the agent there
     that measures towards the center and along the circuits that end here; `feeder` the power line
-    it hangs on, for sites that lose their power together.
+    it hangs on, for sites that lose their power together. On `sensitive_networks` (as 10.20.1.0/24) a
+    device that was never seen before is told of.
     """
 
     id: str = Identifier
@@ -59,6 +61,12 @@ class Site(_Strict):
     stamp_key: str = Field(default="", max_length=100)
     probe: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
     feeder: str = Field(default="", max_length=100)
+    sensitive_networks: list[str] = []
+
+    @field_validator("sensitive_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        return [str(ipaddress.ip_network(each)) for each in value]
 
     _address = field_validator("address")(_is_address_or_empty)
 
@@ -121,12 +129,53 @@ class Circuit(_Strict):
     ring: str = ""
 
 
+class Documents(_Strict):
+    """Where a document system tells its counts, for the share that is electronic: a JSON document at `url`. `items`
+    is the dotted path to a list of objects, one a unit (empty: the document itself is the only one); in each `unit`
+    leads to the id of the site it is of (empty: the service's), `count` to all documents, `electronic` to those."""
+
+    url: str = Field(pattern="^https?://")
+    items: str = ""
+    unit: str = ""
+    count: str = Field(min_length=1)
+    electronic: str = Field(min_length=1)
+
+
+class Service(_Strict):
+    """A service officials or citizens use. It is asked by `agent` (if it is not said, by the center's probe) with the
+    credential it knows under that name; `serves` says whose it is: its site's alone, or every agency's."""
+
+    id: str = Identifier
+    kind: ServiceKind
+    site: str
+    url: str = Field(pattern="^https?://")
+    serves: Literal["site", "all"] = "site"
+    agent: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
+    credential: str = Field(default="", max_length=100)
+    documents: Documents | None = None
+
+
+class Targets(_Strict):
+    """What the plan wants, each a share from 0 to 1."""
+
+    fiber: float = Field(default=1.0, ge=0, le=1)
+    appliance: float = Field(default=0.7, ge=0, le=1)
+    workstation: float = Field(default=1.0, ge=0, le=1)
+    document_system: float = Field(default=1.0, ge=0, le=1)
+    online_services: float = Field(default=1.0, ge=0, le=1)
+    electronic_documents: float = Field(default=0.8, ge=0, le=1)
+    it_officer: float = Field(default=1.0, ge=0, le=1)
+
+
 class Province(_Strict):
     """The province as a whole. `center` is the site of the data center; if it is not said, the first
-    one of level `province`."""
+    one of level `province`. `report_last_user`: whether workstations say who was logged on last; the law
+    on personal data may ask for consent first."""
 
     name: str = Field(min_length=1, max_length=200)
     center: str = ""
+    targets: Targets = Targets()
+    report_last_user: bool = False
 
 
 class Registry(_Strict):
@@ -137,6 +186,7 @@ class Registry(_Strict):
     carriers: list[Carrier] = []
     circuits: list[Circuit] = []
     devices: list[Device] = []
+    services: list[Service] = []
 
     @property
     def center(self) -> str:
@@ -157,6 +207,11 @@ class Registry(_Strict):
         probes = (near.probe and circuit.ends[1].address) or (far.probe and circuit.ends[0].address)
         ports = any(end.interface for end in circuit.ends)
         return bool(ports or probes) or any(self.watches_site(site) for site in (near, far) if site.id != self.center)
+
+    def asks(self, service: Service) -> str:
+        """The agent that asks a service; empty when there is none."""
+        center = self.site(self.center)
+        return service.agent or (center.probe if center else "")
 
     def is_site_or_circuit(self, identifier: str) -> bool:
         """Whether there is one of this id."""
@@ -303,7 +358,7 @@ def load_registry(path: Path) -> Registry:
 
 
 def _check_references(registry: Registry, document: _Document) -> None:
-    for kind in ("sites", "carriers", "circuits", "devices"):
+    for kind in ("sites", "carriers", "circuits", "devices", "services"):
         seen: set[str] = set()
         for index, each in enumerate(getattr(registry, kind)):
             if each.id in seen:
@@ -312,6 +367,17 @@ def _check_references(registry: Registry, document: _Document) -> None:
     _check_sites(registry, document)
     _check_devices(registry, document)
     _check_circuits(registry, document)
+    _check_services(registry, document)
+
+
+def _check_services(registry: Registry, document: _Document) -> None:
+    sites = {site.id for site in registry.sites}
+    for index, service in enumerate(registry.services):
+        if service.site not in sites:
+            document.fault(("services", index, "site"), f"there is no site {service.site!r}")
+        if not registry.asks(service):
+            text = "nobody asks it: give `agent`, or the center's site a `probe`"
+            document.fault(("services", index, "agent"), text)
 
 
 def _check_sites(registry: Registry, document: _Document) -> None:

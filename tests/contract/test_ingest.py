@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from haidang_wire.metrics import CATALOGUE, samples_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -249,12 +250,15 @@ def test_openapi_is_honoured(shared: tuple[Center, Path]) -> None:
     healthy(shared)
 
 
+SOURCE_OF = {name: metric.sources[0] for metric in CATALOGUE.values() for name in samples_of(metric)}
+
+
 def test_once_reports_only_what_the_catalogue_declares(shared: tuple[Center, Path]) -> None:
     """The whole of what this machine's agent would say is accepted, sample by sample."""
     document = json.loads(agent_command("once", "--json").stdout)
     by_source: dict[str, list[Any]] = {}
     for sample in document["samples"]:
-        kind = "agent" if "_agent_" in sample["metric"] else "reachability" if "_path_" in sample["metric"] else "host"
+        kind = SOURCE_OF[sample["metric"]]
         sample["labels"].update({"device": "may-1"} if "device" in sample["labels"] else {})
         by_source.setdefault(kind, []).append(sample)
     reports = [report(sequence=next(_next), source=kind, samples=samples) for kind, samples in by_source.items()]

@@ -208,7 +208,7 @@ class Wan:
         folder = center.enrol(self.folder / name, site=site, name=name)
         config = self.folder / f"{name}.toml"
         text = "".join(f"[sources.{source}]\nenabled = true\n" for source in ("links", "paths"))
-        text += "[sources.reachability]\nenabled = false\n[uplink]\ntimeout_seconds = 4\nbackoff_max_seconds = 4\n"
+        text += "[sources.reachability]\nenabled = false\n[sources.inventory]\nenabled = false\n[uplink]\ntimeout_seconds = 4\nbackoff_max_seconds = 4\n"
         if stamp and not here and site != "ttdl":
             text += "[sources.reflector]\nenabled = true\n"
         if site == UPS_SITE:

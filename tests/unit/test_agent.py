@@ -216,7 +216,9 @@ def test_the_proxy_of_the_environment_is_used(center: Center, tmp_path: Path, mo
         transport.close()
         return answer.json()
 
-    assert ask() == {"agent": "may-1", "site": "ttdl", "devices": [], "paths": []}
+    assert ask() == {
+        "agent": "may-1", "site": "ttdl", "devices": [], "paths": [], "services": [], "last_user": False
+    }  # fmt: skip
     assert proxy.asked == [f"127.0.0.1:{center.port}"]
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     ask()

@@ -37,11 +37,29 @@ class AssignedPath:
 
 
 @dataclass(frozen=True)
+class AssignedService:
+    """A service to ask, by its URL. Where `documents_url` is given, that is a JSON document of counts: the objects
+    of the list at the dotted path `documents_items` (or the document itself) hold the unit they are of, how many
+    documents there are and how many of them are electronic, each at a dotted path."""
+
+    id: str
+    url: str
+    credential: str = ""
+    documents_url: str = ""
+    documents_items: str = ""
+    documents_unit: str = ""
+    documents_count: str = ""
+    documents_electronic: str = ""
+
+
+@dataclass(frozen=True)
 class Assignment:
-    """What one agent watches."""
+    """What one agent watches. `last_user`: whether it may say who was logged on last."""
 
     devices: tuple[AssignedDevice, ...] = ()
     paths: tuple[AssignedPath, ...] = ()
+    services: tuple[AssignedService, ...] = ()
+    last_user: bool = False
 
     @property
     def version(self) -> str:
@@ -67,7 +85,11 @@ def assignment_from(document: Any) -> Assignment:
         AssignedPath(**_known(f"paths[{number}]", value, AssignedPath, needed=("target", "address")))
         for number, value in enumerate(_list(document, "paths", []))
     ]
-    return Assignment(tuple(devices), tuple(paths))
+    services = [
+        AssignedService(**_known(f"services[{number}]", value, AssignedService, needed=("id", "url")))
+        for number, value in enumerate(_list(document, "services", []))
+    ]
+    return Assignment(tuple(devices), tuple(paths), tuple(services), document.get("last_user") is True)
 
 
 def _list(document: Any, name: str, default: Any) -> list[Any]:

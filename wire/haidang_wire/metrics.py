@@ -10,6 +10,7 @@ from __future__ import annotations
 from haidang_wire.device_metrics import DEVICE_METRICS
 from haidang_wire.metric import COUNTER, GAUGE, HISTOGRAM, INFO, Metric
 from haidang_wire.outage_metrics import OUTAGE_METRICS
+from haidang_wire.workstation_metrics import WORKSTATION_METRICS
 
 
 def _agent(
@@ -595,7 +596,9 @@ _METRICS = (
     _center("collector_process_max_fds", GAUGE, "", (), "Most file descriptors the collector may open.", "1"),
 )
 
-CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS, *OUTAGE_METRICS)}
+CATALOGUE: dict[str, Metric] = {
+    metric.name: metric for metric in (*_METRICS, *DEVICE_METRICS, *OUTAGE_METRICS, *WORKSTATION_METRICS)
+}
 
 
 def samples_of(metric: Metric) -> dict[str, tuple[str, ...]]:

@@ -7,22 +7,40 @@ one: write the file, give it a table in `config.SourcesConfig`, and build it in 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
 from haidang_agent.source import Source, StandingSource
 from haidang_agent.sources.host import Host
+from haidang_agent.sources.inventory import Inventory
 from haidang_agent.sources.reachability import Reachability
+from haidang_agent.spool import Spool
 
 
-def build(config: AgentConfig, device: str, assignments: Assignments) -> list[Source | StandingSource]:
-    """The enabled sources; `device` names this machine in interface metrics."""
+def build(
+    config: AgentConfig, device: str, assignments: Assignments, spool: Spool | None = None
+) -> list[Source | StandingSource]:
+    """The enabled sources; `device` names this machine in interface metrics. Without a spool nothing is delivered,
+    and every source says everything."""
     sources: list[Source | StandingSource] = []
     if config.sources.host.enabled:
         sources.append(Host(device))
+    if config.sources.inventory.enabled:
+        delivered = partial(spool.is_delivered, Inventory.name) if spool else lambda: False
+        with_user = lambda: assignments.current.last_user  # noqa: E731 (it changes while the agent runs)
+        sources.append(Inventory(config.sources.inventory, device, Path(config.state_dir), delivered, with_user))
     if config.sources.reachability.enabled:
         sources.append(Reachability(config.sources.reachability))
+    if config.sources.services.enabled:
+        from haidang_agent.sources.services import Services
+
+        sources.append(Services(config.sources.services, lambda: assignments.current.services))
+    if config.sources.lan.enabled:
+        from haidang_agent.sources.lan import Lan
+
+        sources.append(Lan(config.sources.lan, device))
     if config.sources.transceivers.enabled:
         from haidang_agent.sources.transceivers import Transceivers
 

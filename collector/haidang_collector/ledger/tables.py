@@ -181,3 +181,109 @@ maintenance = Table(
     Column("text", Text, nullable=False),
     Column("created", Float, nullable=False),
 )
+
+# One row a machine, whatever its name, system, disk or agent is now. What is searched by stands in columns.
+machines = Table(
+    "machines",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("site", String(63), nullable=False, index=True),
+    Column("agent", String(63), nullable=False, index=True),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False, index=True),
+    Column("removed", Float),  # taken out of use by an operator
+    Column("name", String(200), nullable=False, default=""),
+    Column("manufacturer", String(200), nullable=False, default=""),
+    Column("model", String(200), nullable=False, default=""),
+    Column("serial", String(200), nullable=False, default="", index=True),
+    Column("uuid", String(40), nullable=False, default="", index=True),
+    Column("machine_id", String(200), nullable=False, default="", index=True),
+    Column("chassis", String(20), nullable=False, default="other"),
+    Column("system", String(200), nullable=False, default=""),
+    Column("version", String(100), nullable=False, default=""),
+    Column("support_ends", Float),
+    Column("memory_bytes", BigInteger),
+    Column("disk_bytes", BigInteger),
+    Column("least_free_ratio", Float),
+    Column("disks_failing", Integer, nullable=False, default=0),
+    Column("antivirus_on", Boolean),
+    Column("encrypted", Boolean),
+    Column("updates_pending", Integer),
+    Column("folded", Text, nullable=False, default=""),  # what texts are looked for in, see inventory/fold.py
+)
+
+machine_macs = Table(
+    "machine_macs",
+    metadata,
+    Column("mac", String(20), primary_key=True),
+    Column("machine", Integer, primary_key=True),
+    Index("machine_macs_of", "machine"),
+)
+
+# The current document of each kind; compressed JSON. Software is in `installed`.
+machine_documents = Table(
+    "machine_documents",
+    metadata,
+    Column("machine", Integer, primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+# What changed, when: `before` and `after` as people read them, empty for what came or went.
+machine_changes = Table(
+    "machine_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("machine", Integer, nullable=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("what", String(50), nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Index("machine_changes_of", "machine", "at"),
+)
+
+software = Table(
+    "software",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(300), nullable=False, index=True),
+    Column("version", String(200), nullable=False),
+    Column("publisher", String(200), nullable=False),
+    Column("source", String(20), nullable=False),
+    Column("folded", String(300), nullable=False),
+    Index("software_known", "name", "version", "publisher", "source", unique=True),
+)
+
+installed = Table(
+    "installed",
+    metadata,
+    Column("machine", Integer, primary_key=True),
+    Column("software", Integer, primary_key=True),
+    Index("installed_where", "software"),
+    sqlite_with_rowid=False,
+)
+
+# What probes see on the networks of a site, managed or not.
+network_devices = Table(
+    "network_devices",
+    metadata,
+    Column("site", String(63), primary_key=True),
+    Column("mac", String(20), primary_key=True),
+    Column("address", String(45), nullable=False),
+    Column("manufacturer", String(200), nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+)
+
+# The plan's figures of each day: what monthly reports are made of. `site` is empty for a level, `all` for the province.
+plan_figures = Table(
+    "plan_figures",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("level", String(20), primary_key=True),
+    Column("site", String(63), primary_key=True),
+    Column("figure", String(30), primary_key=True),
+    Column("ratio", Float, nullable=False),
+)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from haidang_collector.exposition import HEADERS
-from haidang_collector.ingest import escape
+from haidang_collector.exposition import HEADERS, families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Outage
 
@@ -14,11 +13,7 @@ from haidang_collector.outage.model import Outage
 def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:
     """The whole text (format 0.0.4 or OpenMetrics 1.0)."""
     headers = HEADERS[openmetrics]
-    families: dict[str, list[str]] = {}
-    for name, labels, value in _samples(engine) if engine else ():
-        text = ",".join(f'{label}="{escape(said)}"' for label, said in labels.items())
-        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n")
-    blocks = b"".join(headers[name] + "".join(lines).encode() for name, lines in families.items())
+    blocks = b"".join(headers[name] + lines for name, lines in families_of(_samples(engine) if engine else ()))
     return blocks + (b"# EOF\n" if openmetrics else b"")
 
 

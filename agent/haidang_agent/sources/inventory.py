@@ -1,0 +1,151 @@
+"""What this machine is and has. A child process reads it; what changed since the collector last had it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from haidang_wire.report import Fact
+
+from haidang_agent.config import InventoryConfig
+from haidang_agent.files import write_private
+from haidang_agent.inventory import KINDS
+from haidang_agent.source import Findings
+
+FILE = "inventory.json"
+# So often everything is sent, for a collector that was restored from a backup.
+_EVERYTHING_SECONDS = 7 * 86400.0
+_MOST_BYTES = 16 * 2**20
+
+Hashes = dict[str, str]
+
+
+class Inventory:
+    """`delivered()` says whether every report of this source has reached the collector, and `with_user()` whether
+    the registry allows to say who was logged on last."""
+
+    name = "inventory"
+
+    def __init__(
+        self,
+        config: InventoryConfig,
+        agent: str,
+        state_dir: Path,
+        delivered: Callable[[], bool] = lambda: True,
+        with_user: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._config = config
+        self._agent = agent
+        self._file = state_dir / FILE
+        self._delivered = delivered
+        self._with_user = with_user
+        # What the collector has of each kind, and since when it has everything; what was sent since.
+        self._known, self._everything_at = self._read()
+        self._sent: Hashes | None = None
+        self._sent_everything = False
+
+    def _read(self) -> tuple[Hashes, float]:
+        try:
+            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            if kept["agent"] == self._agent:
+                return {str(kind): str(text) for kind, text in kept["known"].items()}, float(kept["everything_at"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # a file that is missing or damaged costs sending it all once more
+        return {}, 0.0
+
+    def collect(self) -> Findings:
+        """Facts that changed, and samples. Raises OSError when the child fails."""
+        found = self._ask()
+        self._acknowledge()
+        now = time.time()
+        everything = not 0 <= now - self._everything_at < _EVERYTHING_SECONDS
+        hashes = {kind: _hash(found[kind]) for kind in KINDS if kind in found}
+        facts = [
+            Fact(kind, self._agent, found[kind])
+            for kind, text in hashes.items()
+            if everything or self._known.get(kind) != text
+        ]
+        self._sent, self._sent_everything = hashes, everything
+        findings = Findings(facts=facts)
+        _samples(found, now, findings)
+        return findings
+
+    def _acknowledge(self) -> None:
+        """What was sent before counts once no report of it waits any more; until then it is sent again."""
+        if self._sent is None or not self._delivered():
+            return
+        changed = self._sent != self._known or self._sent_everything
+        self._known = self._sent
+        if self._sent_everything:
+            self._everything_at = time.time()
+        self._sent = None
+        if changed:
+            kept = {"agent": self._agent, "known": self._known, "everything_at": self._everything_at}
+            write_private(self._file, json.dumps(kept))
+
+    def _ask(self) -> dict[str, Any]:
+        command = [sys.executable, "-m", "haidang_agent.inventory", *(["--with-user"] if self._with_user() else [])]
+        # Below everything people run; on Linux the child does that itself.
+        priority = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False, creationflags=priority,
+                timeout=self._config.timeout_seconds, env={**os.environ, "PYTHONUTF8": "1"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"reading the inventory took longer than {self._config.timeout_seconds:.0f} s") from error
+        if done.returncode or len(done.stdout) > _MOST_BYTES:
+            raise OSError(f"reading the inventory failed: {done.stderr[-500:].decode('utf-8', 'replace').strip()}")
+        found = json.loads(done.stdout)
+        if not isinstance(found, dict):
+            raise OSError("reading the inventory gave no object")
+        return found
+
+
+def _hash(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _samples(found: dict[str, Any], now: float, findings: Findings) -> None:
+    """What rules look at."""
+    machine, system, security = found.get("machine", {}), found.get("system", {}), found.get("security", {})
+    findings.add(
+        "workstation_info", 1,
+        chassis=machine.get("chassis", "other"), manufacturer=machine.get("manufacturer", ""),
+        model=machine.get("model", ""), system=system.get("name", ""), version=system.get("version", ""),
+    )  # fmt: skip
+    if machine.get("memory"):
+        findings.add("workstation_memory_bytes", machine["memory"]["total_bytes"])
+    disks = found.get("disks", {}).get("disks", [])
+    findings.add("workstation_disks", len(disks))
+    for disk in disks:
+        name = disk.get("name", "")
+        if "healthy" in disk:
+            findings.add("workstation_disk_healthy", int(disk["healthy"]), disk=name)
+        if "wear_ratio" in disk:
+            findings.add("workstation_disk_wear_ratio", disk["wear_ratio"], disk=name)
+    _security_samples(security, now, findings)
+    updates = system.get("updates", {})
+    for kind in ("pending", "security_pending"):
+        if kind in updates:
+            findings.add(f"workstation_updates_{kind}", updates[kind])
+
+
+def _security_samples(security: dict[str, Any], now: float, findings: Findings) -> None:
+    antivirus = security.get("antivirus")
+    if antivirus is not None:
+        findings.add("workstation_antivirus_on", int(any(product.get("on") for product in antivirus)))
+        ages = [now - product["signatures"] for product in antivirus if product.get("on") and "signatures" in product]
+        if ages:
+            findings.add("workstation_antivirus_signature_age_seconds", max(0.0, min(ages)))
+    if "firewall" in security:
+        findings.add("workstation_firewall_on", int(security["firewall"]))
+    if security.get("encryption"):
+        findings.add("workstation_encrypted", int(all(volume["encrypted"] for volume in security["encryption"])))

@@ -1,0 +1,11 @@
+"""Texts as they are looked for: in any case, and without the marks people leave out when they type."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def fold(text: str) -> str:
+    """`Máy Đức` as `may duc`."""
+    plain = unicodedata.normalize("NFD", text.casefold().replace("đ", "d"))
+    return "".join(c for c in plain if not unicodedata.combining(c))

@@ -1,0 +1,252 @@
+"""Inventory facts into the ledger: which machine they are of, what changed, and what is searched by.
+
+Runs in the transaction that makes a delivery durable. Bodies come from agents: each value is read as what it should
+be, or passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from haidang_wire.report import Fact
+from sqlalchemy.dialects.sqlite import insert
+
+from haidang_collector.inventory import changes as differences
+from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of
+from haidang_collector.inventory.changes import Change
+from haidang_collector.inventory.fold import fold
+from haidang_collector.inventory.identity import Marks, choose
+from haidang_collector.inventory.support import support_ends
+from haidang_collector.ledger.tables import (
+    installed,
+    machine_changes,
+    machine_documents,
+    machine_macs,
+    machines,
+    software,
+)
+
+KINDS = frozenset(("machine", "disks", "system", "software", "security", "displays", "printers", "logon"))
+_MOST_PACKAGES = 20_000
+_MOST_CHANGES = 2_000
+
+
+def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> None:
+    """Keep what one report says of its machine. A report that is older than what is known changes nothing."""
+    bodies = {fact.kind: fact.body for fact in facts if fact.kind in KINDS and fact.key == agent}
+    machine = _machine_of(connection, site, agent, taken, bodies.get("machine"))
+    if machine is None:
+        return
+    for kind, body in bodies.items():
+        if kind == "software":
+            _take_software(connection, machine, taken, body)
+        else:
+            _take_document(connection, machine, agent, kind, taken, body)
+
+
+def seen(connection: sa.Connection, site: str, agent: str, taken: float) -> None:
+    """A report without facts: the machine is what it was, and there."""
+    newest = sa.select(machines.c.id).where(machines.c.agent == agent).order_by(machines.c.last_seen.desc()).limit(1)
+    connection.execute(
+        sa.update(machines)
+        .where(machines.c.id == newest.scalar_subquery(), machines.c.last_seen < taken)
+        .values(last_seen=taken, site=site, removed=None)
+    )
+
+
+def _machine_of(connection: sa.Connection, site: str, agent: str, taken: float, body: Body | None) -> int | None:
+    """The machine's number: the one this agent's last machine document was of, when this report has none."""
+    if body is None:
+        seen(connection, site, agent, taken)
+        newest = (
+            sa.select(machines.c.id).where(machines.c.agent == agent).order_by(machines.c.last_seen.desc()).limit(1)
+        )
+        return connection.execute(newest).scalar()
+    marks = _marks(body, agent)
+    number = choose(marks, _candidates(connection, marks))
+    if number is None:
+        values = {"site": site, "agent": agent, "first_seen": taken, "last_seen": taken}
+        number = connection.execute(sa.insert(machines).values(**values).returning(machines.c.id)).scalar_one()
+        _note(connection, number, taken, [Change("first_seen", "", text_of(body, "name"))])
+    else:
+        row = connection.execute(sa.select(machines.c.site, machines.c.last_seen).where(machines.c.id == number)).one()
+        if taken >= row.last_seen:
+            if row.site != site:
+                _note(connection, number, taken, [Change("moved", row.site, site)])
+            here = {"site": site, "agent": agent, "last_seen": taken, "removed": None}
+            connection.execute(sa.update(machines).where(machines.c.id == number).values(**here))
+    return number
+
+
+def _marks(body: Body, agent: str) -> Marks:
+    told = body.get("macs")
+    macs = [mac[:20] for mac in told[:64] if isinstance(mac, str)] if isinstance(told, list) else []
+    return Marks(
+        uuid=text_of(body, "uuid"), serial=text_of(body, "serial"), model=text_of(body, "model"),
+        macs=frozenset(macs),
+        machine_id=text_of(body, "machine_id"), agent=agent,
+    )  # fmt: skip
+
+
+def _candidates(connection: sa.Connection, marks: Marks) -> list[tuple[int, Marks]]:
+    """Machines that share any mark, those seen last first."""
+    shared = [
+        getattr(machines.c, name) == value
+        for name in ("uuid", "serial", "machine_id", "agent")
+        if (value := getattr(marks, name))
+    ]
+    with_card = sa.select(machine_macs.c.machine).where(machine_macs.c.mac.in_(marks.macs))
+    query = sa.select(machines).where(sa.or_(*shared, machines.c.id.in_(with_card)))
+    rows = connection.execute(query.order_by(machines.c.last_seen.desc()).limit(500)).all()
+    cards: dict[int, set[str]] = {}
+    of_these = machine_macs.c.machine.in_([row.id for row in rows])
+    for mac, machine in connection.execute(sa.select(machine_macs.c.mac, machine_macs.c.machine).where(of_these)):
+        cards.setdefault(machine, set()).add(mac)
+    return [
+        (row.id, Marks(row.uuid, row.serial, row.model, frozenset(cards.get(row.id, ())), row.machine_id, row.agent))
+        for row in rows
+    ]
+
+
+def _take_document(connection: sa.Connection, machine: int, agent: str, kind: str, taken: float, body: Body) -> None:
+    table = machine_documents.c
+    which = (table.machine == machine, table.kind == kind)
+    known = connection.execute(sa.select(table.body, table.since, table.seen).where(*which)).first()
+    if known is not None and taken < known.seen:
+        return
+    packed = pack(body)
+    if known is None:
+        values = {"machine": machine, "kind": kind, "body": packed, "since": taken, "seen": taken}
+        connection.execute(sa.insert(machine_documents).values(**values))
+    else:
+        before = unpack(known.body)
+        if before == body:
+            connection.execute(sa.update(machine_documents).where(*which).values(seen=taken))
+            return
+        connection.execute(sa.update(machine_documents).where(*which).values(body=packed, since=taken, seen=taken))
+        _note(connection, machine, taken, differences.changes(kind, before, body))
+    columns = _columns(kind, agent, body)
+    if columns:
+        connection.execute(sa.update(machines).where(machines.c.id == machine).values(**columns))
+    if kind == "machine":
+        connection.execute(sa.delete(machine_macs).where(machine_macs.c.machine == machine))
+        macs = _marks(body, "").macs
+        if macs:
+            connection.execute(sa.insert(machine_macs), [{"mac": mac, "machine": machine} for mac in macs])
+
+
+def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
+    """What is searched by, out of a document."""
+    if kind == "machine":
+        texts = ("name", "manufacturer", "model", "serial", "uuid", "machine_id", "chassis")
+        values = {name: text_of(body, name) for name in texts}
+        memory = int_of(dict_of(body, "memory"), "total_bytes") or None
+        return {**values, "memory_bytes": memory, "folded": fold(" ".join((*values.values(), agent)))}
+    if kind == "disks":
+        disks, volumes = list_of(body, "disks"), list_of(body, "volumes")
+        free = [ratio for each in volumes if isinstance(ratio := each.get("free_ratio"), (int, float))]
+        return {
+            "disk_bytes": sum(int_of(disk, "size_bytes") for disk in disks) or None,
+            "disks_failing": sum(disk.get("healthy") is False for disk in disks),
+            "least_free_ratio": min(free, default=None),
+        }
+    if kind == "system":
+        ends, updates = support_ends(body), dict_of(body, "updates").get("pending")
+        version = " ".join(filter(None, (text_of(body, "release") or text_of(body, "version"), text_of(body, "build"))))
+        return {
+            "system": text_of(body, "name"), "version": version[:100], "support_ends": ends,
+            "updates_pending": updates if isinstance(updates, int) and 0 <= updates < 2**31 else None,
+        }  # fmt: skip
+    if kind == "security":
+        antivirus, volumes = body.get("antivirus"), list_of(body, "encryption")
+        return {
+            "antivirus_on": any(each.get("on") is True for each in list_of(body, "antivirus"))
+            if isinstance(antivirus, list)
+            else None,
+            "encrypted": all(each.get("encrypted") is True for each in volumes) if volumes else None,
+        }
+    return {}
+
+
+def _take_software(connection: sa.Connection, machine: int, taken: float, body: Body) -> None:
+    """The list lies in rows; its document holds the time alone, so that an older list changes nothing."""
+    table = machine_documents.c
+    which = (table.machine == machine, table.kind == "software")
+    known = connection.execute(sa.select(table.seen).where(*which)).scalar()
+    if known is not None and taken < known:
+        return
+    wanted = {
+        (text_of(each, "name", 300), text_of(each, "version"), text_of(each, "publisher"), text_of(each, "source", 20))
+        for each in list_of(body, "packages")[:_MOST_PACKAGES]
+        if text_of(each, "name")
+    }
+    columns = (software.c.id, software.c.name, software.c.version, software.c.publisher, software.c.source)
+    have = {
+        tuple(row[1:]): row[0]
+        for row in connection.execute(
+            sa.select(*columns)
+            .join(installed, installed.c.software == software.c.id)
+            .where(installed.c.machine == machine)
+        )
+    }
+    gone = [identifier for key, identifier in have.items() if key not in wanted]
+    new = wanted - have.keys()
+    if new:
+        numbers = _numbers(connection, new)
+        rows = [{"machine": machine, "software": numbers[key]} for key in new]
+        connection.execute(insert(installed).on_conflict_do_nothing(), rows)
+    for at in range(0, len(gone), 500):
+        some = installed.c.software.in_(gone[at : at + 500])
+        connection.execute(sa.delete(installed).where(installed.c.machine == machine, some))
+    if known is None:
+        values = {"machine": machine, "kind": "software", "body": pack({}), "since": taken, "seen": taken}
+        connection.execute(sa.insert(machine_documents).values(**values))
+        return
+    values = {"seen": taken, **({"since": taken} if new or gone else {})}
+    connection.execute(sa.update(machine_documents).where(*which).values(**values))
+    if new or gone:
+        before = {(name, version) for name, version, _, _ in have}
+        _note(
+            connection,
+            machine,
+            taken,
+            differences.software(before, {(name, version) for name, version, _, _ in wanted}),
+        )
+
+
+def _numbers(connection: sa.Connection, keys: set[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], int]:
+    names = ("name", "version", "publisher", "source")
+    rows = [{**dict(zip(names, key, strict=True)), "folded": fold(key[0])[:300]} for key in keys]
+    connection.execute(insert(software).on_conflict_do_nothing(), rows)
+    columns = [software.c[name] for name in names]
+    found: dict[tuple[str, str, str, str], int] = {}
+    listed = sorted({key[0] for key in keys})
+    for at in range(0, len(listed), 500):
+        query = sa.select(software.c.id, *columns).where(software.c.name.in_(listed[at : at + 500]))
+        for number, *key in connection.execute(query):
+            found[key[0], key[1], key[2], key[3]] = number
+    return found
+
+
+def _note(connection: sa.Connection, machine: int, at: float, found: list[Change]) -> None:
+    rows = [
+        {"machine": machine, "at": at, "what": change.what, "before": change.before[:500], "after": change.after[:500]}
+        for change in found[:_MOST_CHANGES]
+    ]
+    if rows:
+        connection.execute(sa.insert(machine_changes), rows)
+
+
+def pack(body: Body) -> bytes:
+    """A document as it is kept."""
+    return zlib.compress(json.dumps(body, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace"), 6)
+
+
+def unpack(data: bytes) -> Body:
+    """A kept document."""
+    body = json.loads(zlib.decompress(data))
+    return body if isinstance(body, dict) else {}

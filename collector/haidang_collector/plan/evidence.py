@@ -1,0 +1,82 @@
+"""What current reports say that the plan's figures are made of. Times are Unix seconds on the collector's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from haidang_collector.ingest import Prepared
+from haidang_collector.outage.engine import Engine
+from haidang_collector.registry import Registry
+
+DAY = 86400.0
+
+
+@dataclass
+class Appliance:
+    """A security appliance: when it was last polled with success, and whether what it says of itself is good."""
+
+    answered: float = 0.0
+    answers: bool = False
+    ok: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass
+class Evidence:
+    """`appliances` are those of the registry: what other devices say is not looked at."""
+
+    appliances: dict[str, Appliance] = field(default_factory=dict)
+    services: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    documents: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    electronic: dict[tuple[str, str], float] = field(default_factory=dict)
+    circuits_up: dict[str, float] = field(default_factory=dict)
+
+    def use(self, registry: Registry | None) -> None:
+        """Look at the appliances and services of this registry from now on; what is known of them stays."""
+        devices = [device.id for device in registry.devices if device.role == "appliance"] if registry else []
+        self.appliances = {name: self.appliances.get(name, Appliance()) for name in devices}
+        services = {service.id for service in registry.services} if registry else set()
+        self.services = {name: state for name, state in self.services.items() if name in services}
+        self.documents = {key: counts for key, counts in self.documents.items() if key[0] in services}
+        self.electronic = {key: count for key, count in self.electronic.items() if key[0] in services}
+
+    def take(self, prepared: Prepared) -> None:
+        """Note what a report says."""
+        kind, _, device = prepared.report.source.partition(":")
+        if kind == "snmp" and device in self.appliances:
+            self._device(prepared, device)
+        elif kind == "services":
+            self._services(prepared)
+
+    def _device(self, prepared: Prepared, device: str) -> None:
+        ok: dict[str, bool] = {}
+        answers = False
+        for index in prepared.kept_samples:
+            name, value = prepared.report.samples[index].metric, prepared.report.samples[index].value
+            if name == "haidang_device_up":
+                answers = bool(value)
+            elif name in ("haidang_appliance_ha_ok", "haidang_appliance_license_ok"):
+                ok[name] = ok.get(name, True) and bool(value)
+        known = self.appliances[device]
+        known.answers = answers
+        if answers:
+            known.answered, known.ok = prepared.taken, ok
+
+    def _services(self, prepared: Prepared) -> None:
+        for name, labels, value in prepared.kept():
+            service = labels.get("service", "")
+            if name == "haidang_service_up":
+                self.services[service] = (bool(value), prepared.taken)
+            elif name == "haidang_service_documents":
+                self.documents[service, labels["unit"]] = (value, prepared.taken)
+            elif name == "haidang_service_documents_electronic":
+                self.electronic[service, labels["unit"]] = value
+
+    def look(self, engine: Engine | None, now: float) -> None:
+        """Note which circuits carry traffic: those something tells of, that are not down nor behind what is."""
+        if engine is None:
+            return
+        for circuit in engine.registry.circuits:
+            ends = [engine.site_states.get(end.site) for end in circuit.ends]
+            told = engine.registry.watches_circuit(circuit) and "unknown" not in ends and None not in ends
+            if told and circuit.id not in engine.circuits_down and "down" not in ends:
+                self.circuits_up[circuit.id] = now

@@ -1,0 +1,137 @@
+"""Once a minute: the inventory is counted, the figures are made, a day's last are kept, and both are exposed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from haidang_collector.exposition import families_of
+from haidang_collector.ingest import Prepared
+from haidang_collector.inventory import counts
+from haidang_collector.inventory.counts import Counts
+from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.tables import plan_figures
+from haidang_collector.outage.engine import Engine
+from haidang_collector.plan.evidence import Evidence
+from haidang_collector.plan.figures import Figures, compute
+from haidang_collector.registry import Registry
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 60.0
+Sample = tuple[str, dict[str, str], float]
+
+
+class World(Protocol):
+    """What the collector knows beside."""
+
+    @property
+    def registry(self) -> Registry | None:
+        """That in force."""
+        ...
+
+    @property
+    def engine(self) -> Engine | None:
+        """That of outages."""
+        ...
+
+
+class PlanWatch:
+    """`blocks` are the families to expose, as text."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.evidence = Evidence()
+        self.blocks: list[tuple[str, bytes]] = []
+        self._ledger = ledger
+        self._news = asyncio.Event()
+        self._looked = time.time()
+
+    def take(self, live: Iterable[Prepared]) -> None:
+        """What a delivery held."""
+        for prepared in live:
+            self.evidence.take(prepared)
+
+    def use(self, registry: Registry | None) -> None:
+        """Another registry is in force: the figures are made anew at once."""
+        self.evidence.use(registry)
+        self._news.set()
+
+    async def run(self, world: World) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.turn(world)
+            except LedgerError as error:
+                log.error("%s", error)
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+            self._news.clear()
+
+    async def turn(self, world: World) -> None:
+        """Once. Raises LedgerError."""
+        now = time.time()
+        registry = world.registry
+        if registry is None:
+            self.blocks = []
+            return
+        self.evidence.look(world.engine, now)
+        found = await self._ledger.run(counts.count, registry, now)
+        figures = compute(registry, self.evidence, found.workstations, now)
+        self._looked = await self._ledger.run(counts.tell_new_devices, registry, self._looked, now)
+        await self._ledger.run(_keep, registry, figures, now)
+        self.blocks = families_of(_samples(registry, found, figures))
+
+
+def _keep(connection: sa.Connection, registry: Registry, figures: Figures, now: float) -> None:
+    """The day's figures, each minute over those before: its last stay. The day is the machine's own."""
+    day = datetime.fromtimestamp(now, UTC).astimezone().strftime("%Y-%m-%d")
+    level = {site.id: site.level for site in registry.sites}
+    rows = [
+        {"day": day, "level": level[site], "site": site, "figure": figure, "ratio": share.ratio}
+        for (site, figure), share in figures.sites.items()
+    ]
+    rows += [
+        {"day": day, "level": name, "site": "", "figure": figure, "ratio": share.ratio}
+        for (name, figure), share in figures.levels.items()
+    ]
+    if not rows:
+        return
+    statement = insert(plan_figures)
+    keys = ["day", "level", "site", "figure"]
+    changed = plan_figures.c.ratio != statement.excluded.ratio
+    kept = statement.on_conflict_do_update(index_elements=keys, set_={"ratio": statement.excluded.ratio}, where=changed)
+    connection.execute(kept, rows)
+
+
+def _samples(registry: Registry, found: Counts, figures: Figures) -> Iterator[Sample]:
+    known = {site.id for site in registry.sites}
+    for name, values in (
+        ("haidang_inventory_machines", found.present),
+        ("haidang_inventory_machines_missing", found.missing),
+        ("haidang_inventory_clones", found.clones),
+        ("haidang_inventory_coverage_ratio", found.coverage),
+        ("haidang_network_devices_new", found.new_devices),
+    ):
+        for site, value in values.items():
+            if site in known:
+                yield name, {"site": site}, value
+    for site, agent, ends in found.support:
+        yield "haidang_workstation_support_ends_timestamp_seconds", {"site": site, "agent": agent}, ends
+    for (site, figure), share in figures.sites.items():
+        yield "haidang_plan_site_ratio", {"site": site, "figure": figure}, round(share.ratio, 6)
+    for (level, figure), share in figures.levels.items():
+        yield "haidang_plan_ratio", {"level": level, "figure": figure}, round(share.ratio, 6)
+    for figure, target in registry.province.targets.model_dump().items():
+        yield "haidang_plan_target_ratio", {"figure": figure}, target
+    for service in registry.services:
+        yield "haidang_service_info", {"service": service.id, "site": service.site, "kind": service.kind}, 1

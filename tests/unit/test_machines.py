@@ -1,0 +1,294 @@
+"""Which machine a document is of, what changed, when support ends; and the store they feed, in a real ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from haidang_collector.inventory import changes, lan, search, store
+from haidang_collector.inventory.identity import Marks, choose
+from haidang_collector.inventory.support import support_ends
+from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.tables import machine_changes, machines
+from haidang_wire.report import Fact
+from hypothesis import given
+from hypothesis import strategies as st
+
+UUID = "4c4c4544-0033-4d10-8034-b3c04f4e3332"
+OTHER = "4c4c4544-0044-5a10-8051-c7c04f383432"
+CARD, CARD2 = "58:11:22:aa:bb:01", "58:11:22:aa:bb:02"
+MACHINE = {
+    "name": "PC-VANTHU-01", "manufacturer": "Dell Inc.", "model": "OptiPlex 3080", "serial": "ABC1234", "uuid": UUID,
+    "machine_id": "f" * 32, "macs": [CARD], "chassis": "desktop",
+    "memory": {"total_bytes": 8 << 30, "slots": 2, "free_slots": 0, "modules": [
+        {"slot": "DIMM1", "size_bytes": 4 << 30, "type": "DDR4", "serial": "A1"},
+        {"slot": "DIMM2", "size_bytes": 4 << 30, "type": "DDR4", "serial": "A2"},
+    ]},
+}  # fmt: skip
+
+
+def marks(**values: Any) -> Marks:
+    known = {
+        "uuid": UUID,
+        "serial": "S1",
+        "model": "M",
+        "macs": frozenset({CARD}),
+        "machine_id": "a" * 32,
+        "agent": "pc-1",
+    }
+    return Marks(**{**known, **values})
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"machine_id": "b" * 32, "agent": "pc-9"}, True),  # a new system, enrolled anew under another name
+        ({"macs": frozenset({CARD2})}, True),  # another network card
+        ({"uuid": OTHER, "serial": ""}, True),  # a new board in the old case: card, system and agent are the old ones
+        ({"uuid": OTHER, "serial": "S2", "macs": frozenset({CARD2})}, False),  # the disk was copied, agent and all
+        ({"uuid": OTHER, "serial": "S2", "macs": frozenset({CARD2}), "agent": "pc-2"}, False),  # and named anew
+        (
+            {"uuid": OTHER, "serial": "S2", "machine_id": "c" * 32, "agent": "pc-3"},
+            False,
+        ),  # its card in another machine
+        ({"uuid": "", "serial": ""}, True),  # now without the right to read firmware
+        ({"uuid": "", "serial": "", "macs": frozenset()}, True),
+        ({"uuid": "", "serial": "", "macs": frozenset({CARD2}), "agent": "pc-2"}, False),  # a copy, firmware unread
+        ({"uuid": "", "serial": "S1", "model": "Other"}, True),  # the serial is another's, its card is here
+        ({"uuid": "", "serial": "S1", "model": "Other", "macs": frozenset({CARD2}), "machine_id": "d" * 32}, False),
+        ({"uuid": UUID, "serial": "S2", "macs": frozenset({CARD2})}, False),  # makers who give all one UUID
+    ],
+)
+def test_one_machine_stays_one_and_copies_are_told_apart(changed: dict[str, Any], same: bool) -> None:
+    assert (choose(marks(**changed), [(7, marks())]) == 7) is same
+
+
+def test_the_likeliest_of_several_is_chosen() -> None:
+    copy = marks(uuid=OTHER, serial="S2", macs=frozenset({CARD2}))
+    assert choose(marks(machine_id="z" * 32), [(1, copy), (2, marks())]) == 2
+    assert choose(copy, [(2, marks()), (1, copy)]) == 1
+    assert choose(marks(), []) is None
+
+
+def test_changes_are_said_as_people_would() -> None:
+    after = deepcopy(MACHINE)
+    after["name"] = "PC-MỘT-CỬA"
+    after["memory"]["modules"].pop()
+    after["macs"] = [CARD2]
+    assert {(c.what, c.before, c.after) for c in changes.changes("machine", MACHINE, after)} == {
+        ("renamed", "PC-VANTHU-01", "PC-MỘT-CỬA"),
+        ("memory_removed", "4 GB DDR4 (DIMM2)", ""),
+        ("network_card_removed", CARD, ""),
+        ("network_card_added", "", CARD2),
+    }
+    disks = {"disks": [{"model": "WDC", "serial": "W1", "size_bytes": 500 << 30, "healthy": True}]}
+    new = {"disks": [{"model": "Samsung", "serial": "S1", "size_bytes": 250 << 30, "healthy": False}]}
+    assert [c.what for c in changes.changes("disks", disks, new)] == ["disk_removed", "disk_added", "disk_failing"]
+    lost = {
+        "encryption": [{"volume": "C:", "encrypted": False}],
+        "antivirus": [{"name": "Bkav", "on": False}],
+        "administrators": 3,
+    }
+    had = {
+        "encryption": [{"volume": "C:", "encrypted": True}],
+        "antivirus": [{"name": "Bkav", "on": True}],
+        "administrators": 1,
+    }
+    assert [c.what for c in changes.changes("security", had, lost)] == [
+        "administrators_changed", "antivirus_off", "encryption_lost",
+    ]  # fmt: skip
+    one, two = {"name": "Windows 10 Pro", "installed": 10**9}, {"name": "Windows 11 Pro", "installed": 10**9 + 10**6}
+    assert [c.what for c in changes.changes("system", one, two)] == ["reinstalled"]
+    assert [(c.what, c.before, c.after) for c in changes.software({("vim", "1"), ("a", "1")}, {("vim", "2"), ("b", "3")})] == [
+        ("software_removed", "a 1", ""), ("software_installed", "", "b 3"), ("software_updated", "vim 1", "vim 2"),
+    ]  # fmt: skip
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*sorted(MACHINE), "disks", "healthy", "antivirus", "modules", "packages", "volumes", "updates"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+_BODY = st.dictionaries(
+    st.sampled_from([*MACHINE, "disks", "volumes", "antivirus", "encryption", "updates", "packages", "displays"]),
+    _JSON,
+    max_size=6,
+)
+
+
+@given(_BODY, _BODY, st.sampled_from(sorted(store.KINDS)))
+def test_documents_of_any_form_are_compared(before: dict[str, Any], after: dict[str, Any], kind: str) -> None:
+    changes.changes(kind, before, after)
+    store._columns(kind, "pc-1", after)
+    support_ends(after)
+
+
+@pytest.mark.parametrize(
+    ("body", "day"),
+    [
+        ({"name": "Windows 10 Pro", "release": "22H2"}, "2025-10-14"),
+        ({"name": "Windows 11 Pro", "release": "24H2", "edition": "Professional"}, "2026-10-13"),
+        ({"name": "Windows 11 Enterprise", "release": "24H2", "edition": "Enterprise"}, "2027-10-12"),
+        ({"name": "Windows 8.1 Pro"}, "2023-01-10"),
+        ({"name": "Windows Server 2019 Standard", "release": "1809"}, "2029-01-09"),
+        ({"name": "Debian GNU/Linux", "version": "12.11"}, "2028-06-30"),
+        ({"name": "Ubuntu", "version": "20.04", "release": "20.04.6 LTS (Focal Fossa)"}, "2025-05-31"),
+        ({"name": "AlmaLinux", "version": "9.4"}, "2032-05-31"),
+        ({"name": "TempleOS"}, None),
+    ],
+)
+def test_when_support_ends(body: dict[str, str], day: str | None) -> None:
+    ends = support_ends(body)
+    assert (time.strftime("%Y-%m-%d", time.gmtime(ends)) if ends is not None else None) == day
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path)
+    yield opened
+    opened.close()
+
+
+def give(ledger: Ledger, taken: float, agent: str = "pc-1", site: str = "ttdl", **bodies: Any) -> None:
+    with ledger.transaction() as connection:
+        store.take(connection, site, agent, taken, [Fact(kind, agent, body) for kind, body in bodies.items()])
+
+
+def all_machines(ledger: Ledger) -> list[Any]:
+    with ledger.transaction() as connection:
+        return list(connection.execute(sa.select(machines).order_by(machines.c.id)))
+
+
+def told(ledger: Ledger) -> list[tuple[float, str, str, str]]:
+    with ledger.transaction() as connection:
+        table = machine_changes.c
+        return [
+            tuple(row)
+            for row in connection.execute(sa.select(table.at, table.what, table.before, table.after).order_by(table.id))
+        ]
+
+
+def test_a_machines_life(ledger: Ledger) -> None:
+    packages = {
+        "packages": [{"name": "UniKey", "version": "4.3", "source": "windows"}, {"name": "Zalo", "version": "1"}]
+    }
+    give(ledger, 1000, machine=MACHINE, software=packages, system={"name": "Windows 10 Pro", "installed": 10})
+    less = {**MACHINE, "memory": {"total_bytes": 4 << 30, "modules": MACHINE["memory"]["modules"][:1]}}  # type: ignore[index]
+    give(ledger, 2000, machine=less, software={"packages": packages["packages"][:1]})
+    # Enrolled anew on a new system, under another name, at another site.
+    give(ledger, 3000, "pc-9", "huyen-an-binh", machine={**less, "machine_id": "9" * 32, "name": "PC-MỚI"})
+    (row,) = all_machines(ledger)
+    assert (row.first_seen, row.last_seen, row.agent, row.site, row.name) == (
+        1000,
+        3000,
+        "pc-9",
+        "huyen-an-binh",
+        "PC-MỚI",
+    )
+    assert told(ledger) == [
+        (1000, "first_seen", "", "PC-VANTHU-01"),
+        (2000, "memory_removed", "4 GB DDR4 (DIMM2)", ""),
+        (2000, "software_removed", "Zalo 1", ""),
+        (3000, "moved", "ttdl", "huyen-an-binh"),
+        (3000, "renamed", "PC-VANTHU-01", "PC-MỚI"),
+    ]
+    # What comes late from before changes nothing.
+    give(ledger, 1500, "pc-1", machine=MACHINE, software=packages)
+    assert len(told(ledger)) == 5
+    assert all_machines(ledger)[0].last_seen == 3000
+    with ledger.transaction() as connection:
+        whole = search.machine(connection, row.id)
+        assert whole is not None
+        assert [each["name"] for each in whole["software"]] == ["UniKey"]
+        assert whole["documents"]["system"]["body"]["name"] == "Windows 10 Pro"
+
+
+def test_a_report_without_changes_says_that_the_machine_is_there(ledger: Ledger) -> None:
+    give(ledger, 1000, machine=MACHINE)
+    with ledger.transaction() as connection:
+        assert search.remove(connection, 1, 1500)
+    give(ledger, 5000)
+    (row,) = all_machines(ledger)
+    assert (row.last_seen, row.removed) == (5000, None)
+    # Facts that came without the machine's own go to the machine the agent was on.
+    give(ledger, 6000, security={"antivirus": [{"name": "Bkav", "on": True}]})
+    assert all_machines(ledger)[0].antivirus_on is True
+
+
+def test_copies_of_a_disk_are_two_machines_and_reported(ledger: Ledger) -> None:
+    copy = {**MACHINE, "uuid": OTHER, "serial": "ABC9999", "macs": [CARD2]}
+    for at in (1000, 2000, 3000):
+        give(ledger, at, machine=MACHINE)
+        give(ledger, at + 1, machine=copy)
+    give(
+        ledger,
+        3000,
+        "pc-7",
+        machine={**MACHINE, "uuid": "7" + UUID[1:], "serial": "Q", "macs": [], "machine_id": "7" * 32},
+    )
+    assert len(all_machines(ledger)) == 3
+    with ledger.transaction() as connection:
+        assert [number for _, number in search.clones(connection, 0)] == [1, 2]
+        assert search.clones(connection, 3000.5) == []  # the one was put away since
+
+
+def test_every_filter_finds_what_it_says(ledger: Ledger) -> None:
+    give(ledger, 1000, machine=MACHINE, system={"name": "Windows 7"}, disks={"disks": [{"healthy": False}], "volumes": [{"free_ratio": 0.05}]},
+         security={"antivirus": [], "encryption": [{"volume": "C:", "encrypted": False}]}, software={"packages": [{"name": "UniKey 4%", "version": "4.3"}]})  # fmt: skip
+    second = {
+        **MACHINE,
+        "uuid": OTHER,
+        "serial": "ZZZ",
+        "macs": [CARD2],
+        "machine_id": "2" * 32,
+        "name": "LAPTOP-Đức",
+        "chassis": "laptop",
+    }
+    give(ledger, 9e9, "pc-2", "xa-dong-hoa", machine=second, system={"name": "Debian GNU/Linux", "version": "12.1"},
+         disks={"disks": [{"healthy": True}], "volumes": [{"free_ratio": 0.5}]},
+         security={"antivirus": [{"on": True}], "encryption": [{"encrypted": True}]}, software={"packages": [{"name": "vim", "version": "9"}]})  # fmt: skip
+    now = 9e9
+
+    def numbers(**wanted: Any) -> list[int]:
+        with ledger.transaction() as connection:
+            total, found = search.find(connection, search.Filter(now=now, **wanted), sort="first_seen")
+            assert total == len(found)
+            return [each["id"] for each in found]
+
+    assert numbers() == [1, 2]
+    for wanted, (yes, no) in {
+        "antivirus_on": ([2], [1]), "encrypted": ([2], [1]), "support_ended": ([1, 2], []), "low_disk": ([1], [2]),
+        "failing_disk": ([1], [2]), "missing": ([1], [2]),
+    }.items():  # fmt: skip
+        assert (numbers(**{wanted: True}), numbers(**{wanted: False})) == (yes, no), wanted
+    assert numbers(text="vanthu") == [1]
+    assert numbers(text="đức") == numbers(text="duc") == numbers(text="pc-2") == [2]
+    assert numbers(text="%") == []
+    assert numbers(sites=("xa-dong-hoa",)) == [2]
+    assert numbers(chassis="laptop") == [2]
+    assert numbers(system="linux") == [2]
+    assert numbers(software="unikey") == [1]
+    assert numbers(software="4%", software_version="4.3") == [1]
+    assert numbers(software="vim", software_version="8") == []
+    assert numbers(removed=True) == []
+
+
+def test_what_probes_see_on_networks(ledger: Ledger) -> None:
+    body = {"devices": [{"mac": CARD, "address": "10.1.0.5"}, {"mac": "00:00:0c:11:22:33", "address": "10.1.0.9"},
+                        {"mac": "zz", "address": "10.1.0.1"}, {"mac": "d6:11:22:33:44:55", "address": "fe80::1"}, 5]}  # fmt: skip
+    give(ledger, 1000, machine=MACHINE)
+    with ledger.transaction() as connection:
+        new = lan.take(connection, "ttdl", 1000, Fact("network", "probe", body))
+        assert {mac for mac, _ in new} == {CARD, "00:00:0c:11:22:33", "d6:11:22:33:44:55"}
+        assert lan.take(connection, "ttdl", 2000, Fact("network", "probe", body)) == []
+        found = {each["mac"]: each for each in lan.devices(connection, site="ttdl")}
+        assert "cisco" in found["00:00:0c:11:22:33"]["manufacturer"].lower()
+        assert found["d6:11:22:33:44:55"]["manufacturer"] == "private"
+        assert (found[CARD]["known_as"], found[CARD]["last_seen"]) == ("PC-VANTHU-01", 2000)
+        assert len(lan.devices(connection, managed=False)) == 2
+        assert lan.coverage(connection, 0, {"ttdl": {"10.1.0.9"}}) == {"ttdl": (2, 3)}
