@@ -58,11 +58,13 @@ def registry_reference() -> str:
         "in force, at once and whole; `registry routes FILE` makes Alertmanager routes of it.",
     ]
     kinds = (registry.Province, registry.Site, registry.Officer, registry.Carrier, registry.Circuit, registry.End)
-    for model in (registry.Registry, *kinds, registry.Device):
+    others = (registry.Device, registry.Service, registry.Documents, registry.Targets)
+    for model in (registry.Registry, *kinds, *others):
         text = " ".join((model.__doc__ or "").split())
         lines += ["", f"## {model.__name__}", "", text, "", "| key | default |", "|---|---|"]
         for name, field in model.model_fields.items():
-            known = "" if field.default in ("", None) else f"`{field.default}`"
+            empty = field.default in ("", None) or isinstance(field.default, registry.Targets)
+            known = "" if empty else f"`{field.default}`"
             lines.append(f"| `{name}` | {'required' if field.is_required() else known} |")
     return "\n".join(lines) + "\n"
 

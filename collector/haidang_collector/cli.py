@@ -1,4 +1,4 @@
-"""`haidang-collector`: serve, token, agents, registry, scraper, operator, maintenance, sla."""
+"""`haidang-collector`: serve, token, agents, registry, scraper, operator, maintenance, sla, report."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla
 from haidang_collector.outage.model import Window
 from haidang_collector.outage.report import LANGUAGES
+from haidang_collector.plan import report as plan
 from haidang_collector.registry import Registry, load_registry
 from haidang_collector.routing import with_officers
 from haidang_collector.settings import Settings, load_settings, read_secret
@@ -69,10 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     work.add_parser("end", help="it is over now, or does not take place").add_argument("number", type=int)
 
     month = groups.add_parser("sla", help="print a month's availability; write it as CSV and PDF")
-    month.add_argument("--month", required=True, help="as 2026-10")
     month.add_argument("--carrier", default="", help="circuits of this carrier alone")
-    month.add_argument("--language", choices=LANGUAGES, default="vi", help="of table and PDF (default: vi)")
-    month.add_argument("--folder", type=Path, default=Path(), help="where the files are written (default: here)")
+    figures = groups.add_parser("report", help="print how a month met the plan's targets; write it as PDF and XLSX")
+    for monthly in (month, figures):
+        monthly.add_argument("--month", required=True, help="as 2026-10")
+        monthly.add_argument("--language", choices=LANGUAGES, default="vi", help="of table and files (default: vi)")
+        monthly.add_argument("--folder", type=Path, default=Path(), help="where the files are written (default: here)")
     return parser
 
 
@@ -102,7 +105,10 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     if options.group in ("scraper", "operator"):
         return _certificate(options, settings, state_dir)
     ledger = Ledger(state_dir)
-    commands = {"token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla}
+    commands = {
+        "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
+        "report": _report,
+    }  # fmt: skip
     command = commands[options.group]
     try:
         command(options, settings, ledger)
@@ -196,10 +202,28 @@ def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> Non
     made = report.Report(registry, options.month, figures, listed, options.carrier)
     print(report.table(made, options.language), end="")
     name = f"sla-{options.month}" + (f"-{options.carrier}" if options.carrier else "")
-    for file, content in (
-        (options.folder / f"{name}.csv", report.as_csv(made).encode()),
-        (options.folder / f"{name}.pdf", report.as_pdf(made, options.language)),
-    ):
+    files = {f"{name}.csv": report.as_csv(made).encode(), f"{name}.pdf": report.as_pdf(made, options.language)}
+    _write(options.folder, files)
+
+
+def _report(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    now = time.time()
+    if sla.month(options.month)[0] >= now:
+        raise HaidangError(f"{options.month} has not begun")
+    with ledger.transaction() as connection:
+        month = plan.gather(connection, _registry_in_force(connection), options.month, now)
+    if not month.province:
+        remedy = "The collector makes them each minute while it runs; there are months since it does"
+        raise HaidangError(f"there are no figures of {options.month}", remedy=remedy)
+    print(plan.as_text(month, options.language), end="")
+    name = f"plan-{options.month}"
+    content = {"pdf": plan.as_pdf(month, options.language), "xlsx": plan.as_xlsx(month, options.language)}
+    _write(options.folder, {f"{name}.{ending}": data for ending, data in content.items()})
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        file = folder / name
         try:
             file.write_bytes(content)
         except OSError as error:

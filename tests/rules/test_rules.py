@@ -25,6 +25,14 @@ ALERTS = {
     for rule in group["rules"]
     if "alert" in rule
 }
+RECORDS = {
+    rule["record"]: rule
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]
+    if "record" in rule
+}
+# What is recorded is named level:metric:operation.
+METRIC = r"(?<![\w:])(?:haidang_\w+|\w+:haidang_\w+:\w+)"
 AGENT = 'site="a",agent="x"'
 DAY = 86400
 
@@ -162,7 +170,57 @@ def stuck(failures: str) -> dict[str, str]:
     }
 
 
+DISK = ',disk="sda"'
+SERVICE = {f'haidang_service_up{{{AGENT},service="qlvb"}}': "0x30"}
+SERVED = {
+    'haidang_service_info{service="qlvb",site="dc",kind="document_system"}': "1x30",
+    'haidang_site_up{site="dc"}': "0x30",
+}
+ENDS = f'haidang_service_certificate_ends_timestamp_seconds{{{AGENT},service="qlvb"}}'
+
+
+def of_site(metric: str, values: str) -> dict[str, str]:
+    return {f'haidang_{metric}{{site="a"}}': values}
+
+
+def plan(values: str) -> dict[str, str]:
+    """The fiber figure beside its target."""
+    return {
+        'haidang_plan_ratio{level="all",figure="fiber"}': values,
+        'haidang_plan_target_ratio{figure="fiber"}': "1x2400",
+    }
+
+
 CASES = [
+    Case("HaidangDiskFailing", 10, one("workstation_disk_healthy", "0x30", DISK), {**X, "disk": "sda"}),
+    Case("HaidangDiskFailing", 10, one("workstation_disk_healthy", "1x30", DISK)),
+    Case("HaidangDiskFailing", 10, one("workstation_disk_wear_ratio", "0.97x30", DISK), {**X, "disk": "sda"}),
+    Case("HaidangSystemPastSupport", 1500, one("workstation_support_ends_timestamp_seconds", "1x1500"), {"site": "a"}),
+    Case("HaidangSystemPastSupport", 1500, one("workstation_support_ends_timestamp_seconds", "1e9x1500")),
+    Case("HaidangAntivirusOff", 1500, one("workstation_antivirus_on", "0x1500"), {"site": "a"}),
+    Case("HaidangAntivirusOff", 1500, one("workstation_antivirus_signature_age_seconds", "700000x1500"), {"site": "a"}),
+    Case("HaidangAntivirusOff", 1500, {**one("workstation_antivirus_on", "1x1500"), **one("workstation_antivirus_signature_age_seconds", "7000x1500")}),
+    Case("HaidangEncryptionLost", 20, one("workstation_encrypted", "1x10 0x20"), X),
+    Case("HaidangEncryptionLost", 20, one("workstation_encrypted", "0x30")),  # never was
+    Case("HaidangHardwareRemoved", 20, one("workstation_memory_bytes", "8e9x10 4e9x20"), X),
+    Case("HaidangHardwareRemoved", 20, one("workstation_disks", "2x10 1x20"), X),
+    Case("HaidangHardwareRemoved", 20, {**one("workstation_memory_bytes", "8e9x10 7.9e9x20"), **one("workstation_disks", "1x10 2x20")}),
+    Case("HaidangMachinesMissing", 1500, of_site("inventory_machines_missing", "2x1500"), {"site": "a"}),
+    Case("HaidangMachinesMissing", 1500, of_site("inventory_machines_missing", "0x1500")),
+    Case("HaidangMachinesCloned", 90, of_site("inventory_clones", "2x90"), {"site": "a"}),
+    Case("HaidangMachinesCloned", 90, of_site("inventory_clones", "2x30 0x60")),
+    Case("HaidangInventoryCoverageLow", 1500, of_site("inventory_coverage_ratio", "0.5x1500"), {"site": "a"}),
+    Case("HaidangInventoryCoverageLow", 1500, of_site("inventory_coverage_ratio", "0.9x1500")),
+    Case("HaidangNewNetworkDevice", 2, of_site("network_devices_new", "1x9"), {"site": "a"}),
+    Case("HaidangNewNetworkDevice", 2, of_site("network_devices_new", "0x9")),
+    Case("HaidangServiceDown", 10, SERVICE, {**X, "service": "qlvb"}),
+    Case("HaidangServiceDown", 10, {**SERVICE, **SERVED}),  # its site's outage says it
+    Case("HaidangServiceDown", 10, {f'haidang_service_up{{{AGENT},service="qlvb"}}': "1x5 0x2 1x20"}),
+    Case("HaidangServiceCertificateEnding", 90, {ENDS: f"{10 * DAY}x90"}, {**X, "service": "qlvb"}),
+    Case("HaidangServiceCertificateEnding", 90, {ENDS: f"{60 * DAY}x90"}),
+    Case("HaidangPlanTargetSlipping", 190 * 60, plan("0.99x2075 0.9x250"), {"figure": "fiber"}, interval="5m"),
+    Case("HaidangPlanTargetSlipping", 190 * 60, plan("0.9x2400"), interval="5m"),  # behind, and not falling
+    Case("HaidangPlanTargetSlipping", 190 * 60, plan("1x2400"), interval="5m"),
     Case("HaidangWatchdog", 1, {}, {}),
     Case("HaidangAgentDown", 12, agent_down("1x10 0x20", "0x30"), X),
     Case("HaidangAgentDown", 12, agent_down("1x30", "0x30")),
@@ -355,11 +413,50 @@ def test_every_alert_is_tested_both_ways_and_has_its_page() -> None:
 
 
 def test_rules_name_only_what_the_catalogue_declares() -> None:
-    declared = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
+    declared = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)} | set(RECORDS)
+    for rule in RECORDS.values():
+        assert set(re.findall(METRIC, rule["expr"])) <= declared
     for name, rule in ALERTS.items():
         texts = (rule["expr"], *(rule["annotations"][key] for key in ("summary", "summary_vi", "description")))
-        for metric in re.findall(r"haidang_\w+", " ".join(texts)):
+        for metric in re.findall(METRIC, " ".join(texts)):
             assert metric in declared, f"{name}: {metric}"
+
+
+RECORDED = [
+    ("site:haidang_workstations_unsupported:count", {**one("workstation_support_ends_timestamp_seconds", "1x20"),
+        'haidang_workstation_support_ends_timestamp_seconds{site="a",agent="y"}': "1e9x20"}, '{site="a"}', 1),
+    ("site:haidang_workstations_unprotected:count", {**one("workstation_antivirus_on", "0x20"),
+        'haidang_workstation_antivirus_signature_age_seconds{site="a",agent="y"}': "9e5x20",
+        'haidang_workstation_antivirus_on{site="a",agent="y"}': "1x20"}, '{site="a"}', 2),
+    ("province:haidang_plan_gap:ratio", {'haidang_plan_ratio{level="all",figure="fiber"}': "0.75x20",
+        'haidang_plan_target_ratio{figure="fiber"}': "1x20"}, '{figure="fiber"}', 0.25),
+    ("figure:haidang_plan_unmet_sites:count", {'haidang_plan_site_ratio{site="a",figure="fiber"}': "0x20",
+        'haidang_plan_site_ratio{site="b",figure="fiber"}': "1x20"}, '{figure="fiber"}', 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "series", "labels", "value"), RECORDED, ids=[each[0] for each in RECORDED])
+def test_recorded(tmp_path: Path, name: str, series: dict[str, str], labels: str, value: float) -> None:
+    sample = {"labels": f"{name}{labels}", "value": value}
+    document = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": each, "values": values} for each, values in series.items()],
+                "promql_expr_test": [{"expr": name, "eval_time": "10m", "exp_samples": [sample]}],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump(document))
+    done = subprocess.run([require("promtool"), "test", "rules", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_record_is_tested() -> None:
+    assert {each[0] for each in RECORDED} == set(RECORDS)
 
 
 def test_configurations_are_valid(tmp_path: Path) -> None:

@@ -139,3 +139,31 @@ def test_the_agent_has_it_by_default(tmp_path: Path) -> None:
     config = AgentConfig(state_dir=str(tmp_path))
     assert "inventory" in {source.name for source in build(config, "may-1", Assignments(tmp_path))}
     assert os.nice(0) < 19  # the child is the nice one
+
+
+def test_root_puts_what_only_root_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from haidang_agent.inventory import linux, privileged
+
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in {"dmidecode": DMIDECODE, "smartctl": "Device Model: X\nSerial Number: D15C\n"}.items():
+        (tools / name).write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        (tools / name).chmod(0o755)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = f"{tools}:{os.environ['PATH']}"
+    command = [sys.executable, "-m", "haidang_agent.inventory", "--privileged", str(folder)]
+    subprocess.run(command, check=True, env={**os.environ, "PATH": path})
+    assert (folder / "dmidecode").read_text().count("PF2ABCDE") == 1
+    monkeypatch.setattr(privileged, "FOLDER", folder)
+    machine = linux.machine()
+    assert (machine["serial"], machine["uuid"]) == ("PF2ABCDE", "4c4c4544-0033-4d10-8034-b3c04f4e3332")
+
+
+DMIDECODE = """Handle 0x0001, DMI type 1, 27 bytes
+System Information
+	Manufacturer: LENOVO
+	Product Name: 20TBS57S00
+	Serial Number: PF2ABCDE
+	UUID: 4c4c4544-0033-4d10-8034-b3c04f4e3332
+"""

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from haidang_agent.inventory import dmidecode, edid, packages, smart
+from haidang_agent.inventory.privileged import DMI, kept
 from haidang_agent.inventory.text import cleaned, given, moment, number, present
 from haidang_agent.inventory.tools import read, read_bytes, run
 
 _SYS = Path("/sys")
-_DMI = _SYS / "class/dmi/id"
 _SMART_AT_MOST = 24
 _MAKERS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
 
 
 def machine() -> dict[str, Any]:
     """Makers, serials, chassis, processors, memory, graphics, addresses; for others than root without serials."""
-    values = dmidecode.machine(run("dmidecode") or "")
+    values = dmidecode.machine(kept("dmidecode") or run("dmidecode") or "")
     if "manufacturer" not in values and "model" not in values:
         # Without dmidecode, or without the right to read its table: sysfs has the names, to root also the serials.
         values = {**_from_sysfs(), **present(memory=values.get("memory"))}
@@ -41,26 +41,30 @@ def machine() -> dict[str, Any]:
 
 def _from_sysfs() -> dict[str, Any]:
     bios = present(
-        vendor=given(read(_DMI / "bios_vendor")),
-        version=given(read(_DMI / "bios_version")),
-        date=given(read(_DMI / "bios_date")),
+        vendor=given(_dmi("bios_vendor")),
+        version=given(_dmi("bios_version")),
+        date=given(_dmi("bios_date")),
     )
     values = present(
-        manufacturer=given(read(_DMI / "sys_vendor")),
-        model=given(read(_DMI / "product_name")) or cleaned((read("/proc/device-tree/model") or "").strip("\0")),
-        serial=given(read(_DMI / "product_serial")),
-        uuid=dmidecode.uuid(read(_DMI / "product_uuid")),
-        sku=given(read(_DMI / "product_sku")),
-        asset_tag=given(read(_DMI / "chassis_asset_tag")),
+        manufacturer=given(_dmi("sys_vendor")),
+        model=given(_dmi("product_name")) or cleaned((read("/proc/device-tree/model") or "").strip("\0")),
+        serial=given(_dmi("product_serial")),
+        uuid=dmidecode.uuid(_dmi("product_uuid")),
+        sku=given(_dmi("product_sku")),
+        asset_tag=given(_dmi("chassis_asset_tag")),
         bios=bios,
         board=present(
-            manufacturer=given(read(_DMI / "board_vendor")),
-            model=given(read(_DMI / "board_name")),
-            serial=given(read(_DMI / "board_serial")),
+            manufacturer=given(_dmi("board_vendor")),
+            model=given(_dmi("board_name")),
+            serial=given(_dmi("board_serial")),
         ),
     )
-    chassis = dmidecode.CHASSIS_NUMBERS.get(number(read(_DMI / "chassis_type")) or 0, "other")
+    chassis = dmidecode.CHASSIS_NUMBERS.get(number(_dmi("chassis_type")) or 0, "other")
     return {**values, "chassis": dmidecode.kind(values, bios, chassis)}
+
+
+def _dmi(name: str) -> str | None:
+    return read(DMI / name) or kept(f"dmi-{name}")
 
 
 def processors(text: str) -> list[dict[str, Any]]:
@@ -155,7 +159,8 @@ def disks() -> dict[str, Any]:
 
 def _disk(device: dict[str, Any], *, with_smart: bool) -> dict[str, Any]:
     path = str(device.get("path") or f"/dev/{device.get('name')}")
-    told = smart.disk(run("smartctl", "-i", "-H", "-A", path, seconds=30) or "") if with_smart else {}
+    text = kept(f"smart-{device.get('name')}") or run("smartctl", "-i", "-H", "-A", path, seconds=30)
+    told = smart.disk(text or "") if with_smart else {}
     rotating = device.get("rota") in (True, "1")
     medium = "nvme" if device.get("tran") == "nvme" else ("hdd" if rotating else "ssd")
     return present(

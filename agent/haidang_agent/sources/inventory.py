@@ -131,16 +131,17 @@ def _samples(found: dict[str, Any], now: float, findings: Findings) -> None:
             findings.add("workstation_disk_healthy", int(disk["healthy"]), disk=name)
         if "wear_ratio" in disk:
             findings.add("workstation_disk_wear_ratio", disk["wear_ratio"], disk=name)
-    _security_samples(security, now, findings)
+    _security_samples(security, system.get("family") == "windows", now, findings)
     updates = system.get("updates", {})
     for kind in ("pending", "security_pending"):
         if kind in updates:
             findings.add(f"workstation_updates_{kind}", updates[kind])
 
 
-def _security_samples(security: dict[str, Any], now: float, findings: Findings) -> None:
+def _security_samples(security: dict[str, Any], windows: bool, now: float, findings: Findings) -> None:
     antivirus = security.get("antivirus")
-    if antivirus is not None:
+    # Few Linux machines have a product, and none of them misses it.
+    if antivirus or (windows and antivirus is not None):
         findings.add("workstation_antivirus_on", int(any(product.get("on") for product in antivirus)))
         ages = [now - product["signatures"] for product in antivirus if product.get("on") and "signatures" in product]
         if ages:

@@ -7,16 +7,11 @@ import io
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from haidang_wire.errors import HaidangError
-
+from haidang_collector import pdf as pages
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.sla import Figures
 from haidang_collector.registry import Registry
-
-# Debian's fonts-dejavu-core: every letter of Vietnamese.
-_FONTS = Path("/usr/share/fonts/truetype/dejavu")
 
 _TEXTS = {
     "en": {
@@ -104,59 +99,23 @@ def as_csv(report: Report) -> str:
 
 def as_pdf(report: Report, language: str) -> bytes:
     """For a carrier. Raises HaidangError when the font is not installed."""
-    from fpdf import FPDF
-
     texts = _TEXTS[language]
-    if not (_FONTS / "DejaVuSans.ttf").exists():
-        raise HaidangError("the font DejaVu Sans is not here", remedy="Install Debian's package fonts-dejavu-core")
-    pdf = FPDF(orientation="landscape", format="A4")
-    pdf.set_title(f"{texts['title']} {report.month}")
-    pdf.add_font("dejavu", "", _FONTS / "DejaVuSans.ttf")
-    pdf.add_font("dejavu", "B", _FONTS / "DejaVuSans-Bold.ttf")
-    pdf.add_page()
-    pdf.set_font("dejavu", "B", 15)
-    pdf.cell(text=texts["title"], new_x="LMARGIN", new_y="NEXT", h=9)
-    pdf.set_font("dejavu", "", 10)
     names = {carrier.id: carrier.name for carrier in report.registry.carriers}
     who = f"{texts['carrier']}: {names.get(report.carrier, report.carrier)}. " if report.carrier else ""
-    pdf.cell(
-        text=f"{report.registry.province.name}. {who}{texts['month']}: {report.month}",
-        new_x="LMARGIN",
-        new_y="NEXT",
-        h=8,
-    )
+    under = f"{report.registry.province.name}. {who}{texts['month']}: {report.month}"
+    pdf = pages.begin(f"{texts['title']} {report.month}", under)
     for kind in ("circuit", "carrier"):
         rows = [_row(report, each, language) for each in report.rows(kind)]
-        _pdf_table(pdf, _header(language, kind), rows)
-    pdf.set_font("dejavu", "B", 12)
-    pdf.cell(text=texts["list"], new_x="LMARGIN", new_y="NEXT", h=9)
+        pages.table(pdf, _header(language, kind), rows)
+    pages.heading(pdf, texts["list"])
     outages = [_outage_row(report, outage, officials, language) for outage, officials in report.listed()]
     if outages:
-        heads = [texts[name] for name in ("began", "ended", "circuits", "cause", "affected")]
-        _pdf_table(pdf, heads, outages)
+        pages.table(pdf, [texts[name] for name in ("began", "ended", "circuits", "cause", "affected")], outages)
     else:
-        pdf.set_font("dejavu", "", 9)
-        pdf.cell(text=texts["none"], new_x="LMARGIN", new_y="NEXT", h=6)
-    pdf.set_font("dejavu", "", 8)
+        pages.paragraph(pdf, texts["none"])
     today = datetime.now().astimezone().strftime("%Y-%m-%d")
-    pdf.multi_cell(0, 5, texts["note"].format(province=report.registry.province.name, date=today))
+    pages.paragraph(pdf, texts["note"].format(province=report.registry.province.name, date=today), 8)
     return bytes(pdf.output())
-
-
-def _pdf_table(pdf: object, header: list[str], rows: list[list[str]]) -> None:
-    from fpdf import FPDF
-
-    assert isinstance(pdf, FPDF)
-    if not rows:
-        return
-    pdf.set_font("dejavu", "", 8)
-    widths = tuple(max(3, *(len(row[column]) for row in [header, *rows])) for column in range(len(header)))
-    with pdf.table(col_widths=widths, line_height=5, first_row_as_headings=True) as drawn:
-        for values in [header, *rows]:
-            line = drawn.row()
-            for value in values:
-                line.cell(value)
-    pdf.ln(4)
 
 
 def _header(language: str, kind: str) -> list[str]:
