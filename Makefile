@@ -29,7 +29,7 @@ docs: $(INSTALLED)  ## write the generated references anew
 	@$(BIN)/python tools/references.py
 
 bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
-	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd fping smokeping prometheus-blackbox-exporter
+	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd fping smokeping prometheus-blackbox-exporter fusioninventory-agent
 	@$(BIN)/python bench/run.py
 
 clean:  ## remove the virtual environment and the state of `make up`

@@ -13,7 +13,7 @@ def main() -> int:
     """The exit code: 1 when one could not run; a missed goal is a figure, not a failure."""
     codes = [
         subprocess.call([sys.executable, str(HERE / f"{name}.py")])
-        for name in ("exposition", "ingest", "fleet", "agent", "snmp", "snmp_fleet", "traps", "paths", "cut", "outage")
+        for name in ("exposition", "ingest", "fleet", "agent", "snmp", "snmp_fleet", "traps", "paths", "cut", "outage", "machines", "inventory")
     ]
     return int(any(codes))
 

@@ -28,7 +28,7 @@ if $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get update -qq >"$
     if [ -d /run/systemd/system ]; then
         for package in $missing; do
             case $package in
-            prometheus | prometheus-* | snmpd | lldpd)
+            prometheus | prometheus-* | snmpd | lldpd | fusioninventory-agent)
                 $as_root systemctl disable --quiet --now "$package" 2>/dev/null || true
                 ;;
             smokeping) $as_root systemctl disable --quiet --now smokeping exim4 2>/dev/null || true ;;

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from haidang_collector.ingest import ABOUT_DEVICES, SOURCES, Prepared
 
 Source = tuple[str, str]  # agent, source
+# What reports each few hours (an inventory) says nothing of whether its agent lives now.
+_SLOW_SECONDS = 300.0
 
 
 @dataclass
@@ -31,13 +33,15 @@ class AgentState:
     stopped: bool = False
     last_taken: float = 0.0
     clock_offset: float | None = None
-    sources: set[str] = field(default_factory=set)
+    sources: dict[str, float] = field(default_factory=dict)  # those that are current, and their intervals
+    shortest_interval: float = float("inf")
     series: int = 0
 
     @property
     def up(self) -> bool:
-        """Whether a report is current and the agent did not say that it stops."""
-        return bool(self.sources) and not self.stopped
+        """Whether a report of those that come often is current, and the agent did not say that it stops."""
+        often = max(_SLOW_SECONDS, self.shortest_interval)
+        return not self.stopped and any(interval <= often for interval in self.sources.values())
 
 
 class Latest:
@@ -72,7 +76,8 @@ class Latest:
         )
         heapq.heappush(self._expiries, (prepared.expires, source))
         self._count(state, len(prepared.kept_samples))
-        state.sources.add(prepared.report.source)
+        state.sources[prepared.report.source] = prepared.report.interval
+        state.shortest_interval = min(state.shortest_interval, prepared.report.interval)
         state.last_taken = max(state.last_taken, prepared.taken)
 
     def series_beside(self, agent: str, source: str) -> int:
@@ -99,7 +104,7 @@ class Latest:
         self._forget_blocks(source, set(entry.families))
         state = self.agents.get(source[0])
         if state:
-            state.sources.discard(source[1])
+            state.sources.pop(source[1], None)
             self._count(state, -entry.series)
         else:
             self.series -= entry.series

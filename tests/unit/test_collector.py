@@ -252,6 +252,21 @@ def test_a_probe_is_assigned_the_paths_of_its_site() -> None:
     assert assignments.version("pc") != assignments.version("probe")
 
 
+def test_what_reports_each_few_hours_does_not_keep_an_agent_up() -> None:
+    latest, now = Latest(), time.time()
+    latest.enrol("may-1", "ttdl")
+    latest.put("may-1", prepare(raw(interval=10), 0, SPEAKER, now, LIMITS))
+    latest.put("may-1", prepare(raw(source="inventory", interval=14400, samples=[]), 0, SPEAKER, now, LIMITS))
+    assert latest.agents["may-1"].up
+    latest.expire(now + 30)
+    assert not latest.agents["may-1"].up
+    # One that reports seldom altogether is judged by what it has.
+    latest.enrol("may-2", "ttdl")
+    seldom = prepare(raw(agent="may-2", interval=3600), 0, Speaker("may-2", "ttdl"), now, LIMITS)
+    latest.put("may-2", seldom)
+    assert latest.agents["may-2"].up
+
+
 def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
     """A report is shown for 2.5 intervals: a counter's later values written into that time would go back."""
     shown = _Shown(began=float("inf"))

@@ -56,7 +56,7 @@ _METRICS = (
         GAUGE,
         "",
         _SITE_AGENT,
-        "1 while a report of the agent is current (younger than 2.5 of its intervals), else 0; there for every enrolled agent.",
+        "1 while a report of the agent is current (younger than 2.5 of its intervals; those of hours do not count), else 0; there for every enrolled agent.",
     ),
     _center(
         "agent_stopped",
