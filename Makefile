@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Where nodejs comes with its own npm, Debian's would take it away.
+NPM := $(shell command -v npm >/dev/null || echo nodejs npm)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,7 +18,7 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 	@$(BIN)/python tools/up.py
 
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core $(NPM)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style, types, import contract
@@ -28,6 +30,9 @@ lint: $(INSTALLED)  ## style, types, import contract
 docs: $(INSTALLED)  ## write the generated references anew
 	@$(BIN)/python tools/references.py
 
+dashboards: $(INSTALLED)  ## build Grafana's dashboards anew
+	@$(BIN)/python -m dashboards
+
 bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd fping smokeping prometheus-blackbox-exporter fusioninventory-agent
 	@$(BIN)/python bench/run.py
@@ -35,4 +40,4 @@ bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 clean:  ## remove the virtual environment and the state of `make up`
 	rm -rf .venv .state
 
-.PHONY: help setup up test lint docs bench clean
+.PHONY: help setup up test lint docs dashboards bench clean

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,12 @@ def test_a_name_that_is_a_formula_stays_a_text(center: Center, tmp_path: Path, o
 
 def test_broken_bodies_cost_nobody_anything(center: Center, tmp_path: Path, operator: Path) -> None:
     folder = center.enrol(tmp_path / "agent")
+    give(
+        center,
+        folder,
+        9,
+        facts=facts("may-1", machine={**MACHINE, "name": "a\0b\U0001f600\u202e", "serial": "x" * 5000}),
+    )
     broken = {"machine": {"name": 5, "macs": [None, {}], "memory": "much", "uuid": ["x"]}, "disks": {"disks": 7},
               "software": {"packages": [None, {"name": 3}, {"name": "a" * 9999}]}, "security": {"antivirus": {}},
               "system": {"updates": {"pending": "many"}}}  # fmt: skip
@@ -135,6 +143,10 @@ def test_counts_are_exposed(center: Center, tmp_path: Path) -> None:
     assert found['haidang_inventory_clones{site="ttdl"}'] == 2
     assert found['haidang_inventory_coverage_ratio{site="ttdl"}'] == 0.5
     assert found['haidang_network_devices_new{site="ttdl"}'] == 1
+    database = sqlite3.connect(center.state / "collector.db")
+    told = database.execute("SELECT site, body FROM events WHERE kind = 'network_device_new'").fetchall()
+    database.close()
+    assert [(site, json.loads(body)["address"]) for site, body in told] == [("ttdl", "10.9.0.6")]
     ends = found['haidang_workstation_support_ends_timestamp_seconds{site="ttdl",agent="may-1"}']
     assert time.strftime("%Y", time.gmtime(ends)) == "2020"
     assert found['haidang_plan_target_ratio{figure="electronic_documents"}'] == 0.8

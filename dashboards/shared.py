@@ -1,0 +1,327 @@
+"""What every dashboard has in common, once: data source, colours, thresholds, units, links, empty states, layout.
+
+A dashboard is a function of a Board: it says in English what stands where, in reading order, and Board lays it out,
+numbers it, and puts it into the language that is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    text,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common as shown
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.text import TextMode
+
+from dashboards.texts import VIETNAMESE
+
+LANGUAGES = ("en", "vi")
+# Okabe and Ito's colours: told apart by everybody.
+GOOD, WARN, BAD, GRAY, NEUTRAL = "#009E73", "#E69F00", "#D55E00", "#999999", "#0072B2"
+WIDTH = 24
+DATA_SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_TAG = "haidang"
+
+Step = tuple[float | None, str]
+# What is good when high, and what is good when it is zero.
+UP: tuple[Step, ...] = ((None, BAD), (1, GOOD))
+NONE_WANTED: tuple[Step, ...] = ((None, GOOD), (1, BAD))
+PLAIN: tuple[Step, ...] = ((None, NEUTRAL),)
+
+
+def share(warn: float, bad: float) -> tuple[Step, ...]:
+    """Good up to warn, bad from bad on."""
+    return ((None, GOOD), (warn, WARN), (bad, BAD))
+
+
+def at_least(warn: float, good: float) -> tuple[Step, ...]:
+    """Bad below warn, good from good on."""
+    return ((None, BAD), (warn, WARN), (good, GOOD))
+
+
+@dataclass
+class Board:
+    """One dashboard of one language. `uid` is the same word in both, with the language behind it."""
+
+    name: str
+    title: str
+    description: str
+    language: str
+    refresh: str = "30s"
+    since: str = "now-6h"
+    builder: dashboard.Dashboard = field(init=False)
+    _number: int = 0
+    _x: int = 0
+    _y: int = 0
+    _line: int = 0
+
+    def __post_init__(self) -> None:
+        self.builder = (
+            dashboard.Dashboard(self.say(self.title))
+            .uid(uid(self.name, self.language))
+            .description(self.say(self.description))
+            .tags([_TAG, self.language])
+            .timezone("browser")
+            .time(self.since, "now")
+            .refresh(self.refresh)
+            .tooltip(model.DashboardCursorSync.CROSSHAIR)
+            .readonly()
+            .with_variable(dashboard.DatasourceVariable("datasource").label(self.say("Data source")).type("prometheus"))
+            .link(
+                dashboard.DashboardLink("Hải Đăng").type(model.DashboardLinkType.DASHBOARDS).tags([_TAG, self.language])
+                .as_dropdown(True).include_vars(False).keep_time(True)
+            )
+            .annotation(
+                dashboard.AnnotationQuery().name(self.say("Alerts")).datasource(DATA_SOURCE).enable(True)
+                .icon_color(BAD).expr(_annotation(self.name))
+            )
+        )  # fmt: skip
+
+    def say(self, english: str) -> str:
+        """In the language of this board. KeyError for a text nobody has translated."""
+        return english if self.language == "en" else VIETNAMESE[english]
+
+    def json(self) -> str:
+        """As it is committed."""
+        return JSONEncoder(sort_keys=True, indent=2).encode(self.builder.build()) + "\n"
+
+    # Variables
+
+    def choose(self, name: str, label: str, query: str, *, several: bool = True) -> None:
+        """A variable filled by a query (`label_values(...)`); what is chosen first is everything."""
+        made = (
+            dashboard.QueryVariable(name).label(self.say(label)).datasource(DATA_SOURCE).query(query)
+            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC)
+        )  # fmt: skip
+        if several:
+            made = made.multi(True).include_all(True).all_value(".*")
+        self.builder.with_variable(made)
+
+    # Layout
+
+    def row(self, title: str) -> None:
+        """A heading across."""
+        self._x, self._y = 0, self._y + self._line
+        self._line = 1
+        self._number += 1
+        place = model.GridPos(h=1, w=WIDTH, x=0, y=self._y)
+        self.builder.with_row(dashboard.Row(self.say(title)).grid_pos(place).id(self._number))
+        self._y += 1
+        self._line = 0
+
+    def _put(self, panel: Any, title: str, description: str, width: int, height: int, empty: str) -> None:
+        if self._x + width > WIDTH:
+            self._x, self._y = 0, self._y + self._line
+            self._line = 0
+        self._number += 1
+        place = model.GridPos(h=height, w=width, x=self._x, y=self._y)
+        self._x += width
+        self._line = max(self._line, height)
+        panel = panel.title(self.say(title)).description(self.say(description)).id(self._number).grid_pos(place)
+        if empty:
+            panel = panel.no_value(self.say(empty))
+        self.builder.with_panel(panel.datasource(DATA_SOURCE))
+
+    def link(self, to: str, label: str, **variables: str) -> Any:
+        """A link to another board with its variables set, the time kept."""
+        given = "".join(f"&var-{name}={value}" for name, value in variables.items())
+        address = f"/d/{uid(to, self.language)}?${{datasource:queryparam}}&${{__url_time_range}}{given}"
+        return dashboard.DashboardLink(self.say(label)).url(address)
+
+    def _next(self, legends: str) -> Any:
+        """Where a graph leads that says nothing else: to the board of what its series are of."""
+        for label, to in _NEXT.items():
+            if f"{{{{{label}}}}}" in legends and to != self.name:
+                variable = "site" if to == "agents" else label
+                given = {} if to == "plan" else {variable: f"${{__field.labels.{variable}}}"}
+                return self.link(to, _TITLES[to], **given)
+        return None
+
+    # Panels
+
+    def number(
+        self, title: str, description: str, query: str, *, unit: str = "short", steps: tuple[Step, ...] = PLAIN,
+        width: int = 4, height: int = 4, empty: str = "", link: Any = None, decimals: int | None = None,
+    ) -> None:  # fmt: skip
+        """One number, large, its colour by thresholds."""
+        panel = (
+            stat.Panel().with_target(_instant(query)).unit(unit).thresholds(_thresholds(steps))
+            .color_mode(shown.BigValueColorMode.BACKGROUND_SOLID).graph_mode(shown.BigValueGraphMode.NONE)
+            .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+        )  # fmt: skip
+        if decimals is not None:
+            panel = panel.decimals(decimals)
+        if link:
+            panel = panel.data_links([link])
+        self._put(panel, title, description, width, height, empty)
+
+    def series(
+        self, title: str, description: str, queries: dict[str, str], *, unit: str, width: int = 12, height: int = 8,
+        steps: tuple[Step, ...] | None = None, empty: str = "", link: Any = None, least: float | None = None,
+        most: float | None = None, stacked: bool = False,
+    ) -> None:  # fmt: skip
+        """Lines over time; `queries` by legend (of labels, as `{{circuit}}`)."""
+        panel = (
+            timeseries.Panel().unit(unit).line_width(1).fill_opacity(25 if stacked else 8)
+            .show_points(shown.VisibilityMode.NEVER)
+            .legend(common.VizLegendOptions().show_legend(True).display_mode(shown.LegendDisplayMode.LIST)
+                    .placement(shown.LegendPlacement.BOTTOM))
+            .tooltip(common.VizTooltipOptions().mode(shown.TooltipDisplayMode.MULTI).sort(shown.SortOrder.DESCENDING))
+        )  # fmt: skip
+        for number, (legend, query) in enumerate(queries.items()):
+            words = legend if "{{" in legend else self.say(legend)
+            panel = panel.with_target(
+                prometheus.Dataquery().expr(query).range().legend_format(words).ref_id(chr(65 + number))
+            )
+        if steps:
+            panel = panel.thresholds(_thresholds(steps)).thresholds_style(
+                common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
+            )
+        if stacked:
+            panel = panel.stacking(common.StackingConfig().mode(shown.StackingMode.NORMAL))
+        if least is not None:
+            panel = panel.min(least)
+        if most is not None:
+            panel = panel.max(most)
+        link = link or self._next(" ".join(queries))
+        if link:
+            panel = panel.data_links([link])
+        self._put(panel, title, description, width, height, empty)
+
+    def timeline(
+        self, title: str, description: str, query: str, legend: str, words: dict[str, tuple[str, str]], *,
+        width: int = 24, height: int = 8, empty: str = "", link: Any = None,
+    ) -> None:  # fmt: skip
+        """States over time: a value's word and colour."""
+        options = {
+            value: model.ValueMappingResult(text=self.say(word), color=color, index=number)
+            for number, (value, (word, color)) in enumerate(words.items())
+        }
+        panel = (
+            statetimeline.Panel().with_target(prometheus.Dataquery().expr(query).range().legend_format(legend).ref_id("A"))
+            .unit("short").mappings([model.ValueMap(options=options)]).fill_opacity(80).row_height(0.9)
+            .thresholds(_thresholds(((None, GRAY),))).show_value(shown.VisibilityMode.NEVER).merge_values(True)
+        )  # fmt: skip
+        if link:
+            panel = panel.data_links([link])
+        self._put(panel, title, description, width, height, empty)
+
+    def heat(
+        self, title: str, description: str, query: str, *, unit: str, width: int = 12, height: int = 8, empty: str = ""
+    ) -> None:
+        """A histogram over time."""
+        target = prometheus.Dataquery().expr(query).range().legend_format("{{le}}").format(PromQueryFormat.HEATMAP)
+        panel = (
+            heatmap.Panel().with_target(target.ref_id("A")).calculate(False)
+            .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Cividis").steps(64))
+            .y_axis(heatmap.YAxisConfig().unit(unit))
+            .unit(unit)
+        )  # fmt: skip
+        self._put(panel, title, description, width, height, empty)
+
+    def bars(
+        self, title: str, description: str, query: str, legend: str, *, unit: str, width: int = 12, height: int = 8,
+        steps: tuple[Step, ...] = PLAIN, empty: str = "", link: Any = None, least: float = 0, most: float | None = None,
+    ) -> None:  # fmt: skip
+        """The present values as bars beside each other."""
+        panel = (
+            bargauge.Panel().with_target(_instant(query).legend_format(legend)).unit(unit).min(least)
+            .orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
+            .thresholds(_thresholds(steps))
+            .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+        )  # fmt: skip
+        if most is not None:
+            panel = panel.max(most)
+        link = link or self._next(legend)
+        if link:
+            panel = panel.data_links([link])
+        self._put(panel, title, description, width, height, empty)
+
+    def table(
+        self, title: str, description: str, query: str, columns: dict[str, str], *, unit: str = "short", width: int = 24,
+        height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = "", links: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """The present series as rows. `columns` are labels and their titles, in order; the value is `Value`; `links`
+        by column."""
+        keep = {name: number for number, name in enumerate(columns)}
+        organize = {
+            "renameByName": {name: self.say(words) for name, words in columns.items()},
+            "indexByName": keep,
+            "includeByName": dict.fromkeys(columns, True),
+        }
+        panel = (
+            table.Panel().with_target(_instant(query).format(PromQueryFormat.TABLE)).unit(unit)
+            .thresholds(_thresholds(steps)).filterable(True).cell_height(shown.TableCellHeight.SM)
+            .with_transformation(
+                model.DataTransformerConfig(
+                    id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
+                )
+            )
+            .with_transformation(model.DataTransformerConfig(id_val="organize", options=organize))
+        )  # fmt: skip
+        if "Value" in columns:
+            colored = [model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"})]
+            panel = panel.override_by_name(self.say(columns["Value"]), colored)
+        for column, link in (links or {}).items():
+            value = [{"title": link.build().title, "url": link.build().url}]
+            panel = panel.override_by_name(
+                self.say(columns[column]), [model.DynamicConfigValue(id_val="links", value=value)]
+            )
+        self._put(panel, title, description, width, height, empty)
+
+    def words(self, title: str, description: str, markdown: str, *, width: int = 24, height: int = 3) -> None:
+        """Text for people."""
+        panel = text.Panel().mode(TextMode.MARKDOWN).content(self.say(markdown))
+        self._put(panel, title, description, width, height, "")
+
+
+def uid(name: str, language: str) -> str:
+    """The address of a board."""
+    return f"haidang-{name}-{language}"
+
+
+def _instant(query: str) -> Any:
+    return prometheus.Dataquery().expr(query).instant().ref_id("A")
+
+
+def _thresholds(steps: tuple[Step, ...]) -> Any:
+    made = [model.Threshold(value=value, color=color) for value, color in steps]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
+
+
+# Label of a series → the board that shows one of it.
+_NEXT = {
+    "circuit": "circuit",
+    "device": "device",
+    "service": "services",
+    "agent": "agents",
+    "figure": "plan",
+    "site": "site",
+}
+_TITLES = {
+    "circuit": "Circuit", "device": "Device", "services": "Services", "agents": "Agents", "plan": "The plan", "site": "Site",
+}  # fmt: skip
+# Which alerts a board marks on its graphs: those of what it shows.
+_SCOPES = {
+    "circuit": ',circuit=~"$circuit"', "site": ',site=~"$site"', "device": ',device=~"$device"',
+    "appliances": ',site=~"$site"', "workstations": ',site=~"$site"', "agents": ',site=~"$site"',
+}  # fmt: skip
+
+
+def _annotation(name: str) -> str:
+    return f'ALERTS{{alertstate="firing",alertname!="HaidangWatchdog"{_SCOPES.get(name, "")}}}'

@@ -1,0 +1,50 @@
+"""Site: one agency: is it reached, over what, and how are its machines."""
+
+from dashboards.shared import BAD, GOOD, PLAIN, UP, WARN, Board, at_least, share
+
+TITLE = "Site"
+DESCRIPTION = "One agency: reachability, circuits, devices, agents, workstations, the plan."
+
+
+def build(board: Board) -> None:
+    board.choose("site", "Site", "label_values(haidang_site_info, site)", several=False)
+    of = '{site="$site"}'
+    board.number(
+        "State", "Whether the center reaches it.", f"haidang_site_up{of}", steps=UP, empty="Nothing tells of it."
+    )
+    board.number("Availability over the time shown", "Share of the time shown in which it was reached.",
+                 f"avg_over_time(haidang_site_up{of}[$__range])", unit="percentunit", decimals=3,
+                 steps=((None, BAD), (0.995, GOOD)), width=5, empty="Nothing tells of it.")  # fmt: skip
+    board.number("Officials", "Who works there.", f"haidang_site_officials{of}", steps=PLAIN)
+    board.number("Machines", "In the inventory, seen within 30 days.", f"haidang_inventory_machines{of}", width=4,
+                 empty="No machine has sent an inventory yet.", link=board.link("workstations", "Workstations", site="$site"))  # fmt: skip
+    board.number("Agents silent", "Agents that do not report and did not say that they stop.",
+                 f"count(haidang_agent_up{of} == 0 and haidang_agent_stopped{of} == 0) or vector(0)", steps=share(1, 1), width=7,
+                 link=board.link("agents", "Agents", site="$site"))  # fmt: skip
+    board.timeline("State", "Whether it was reached, and over all its circuits.",
+                   f"haidang_site_up{of} + on (site) haidang_site_up{of} - on (site) haidang_site_degraded{of}", "{{site}}",
+                   {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD)}, height=4,
+                   empty="Nothing tells of it.")  # fmt: skip
+    board.row("The way there")
+    board.table("Circuits", "Those that end here.",
+                "haidang_circuit_up * on (circuit) group_left (device, interface) haidang_circuit_end_info" + of,
+                {"circuit": "Circuit", "carrier": "Carrier", "device": "Device", "interface": "Port", "Value": "Up"},
+                width=12, steps=UP, empty="No circuit with a registered port ends here.",
+                links={"circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")})  # fmt: skip
+    board.series("Round trip from the center", "Median over five minutes.",
+                 {"{{agent}}": 'target:haidang_path_round_trip:median5m{target="$site"}'}, unit="s", least=0,
+                 empty="No probe asks it: give it an address.")  # fmt: skip
+    board.series("Loss from the center", "Share of probes without an answer.",
+                 {"{{agent}}": 'target:haidang_path_loss:ratio5m{target="$site"}'}, unit="percentunit", least=0,
+                 steps=share(0.02, 0.1), empty="No probe asks it: give it an address.")  # fmt: skip
+    board.table("Devices", "Whether they answer over SNMP.", f"haidang_device_up{of}",
+                {"device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP,
+                empty="No device here is polled.",
+                links={"device": board.link("device", "Device", device="${__data.fields.device}")})  # fmt: skip
+    board.row("The plan")
+    board.bars("Figures of the plan", "How far the site meets each.", f"haidang_plan_site_ratio{of}", "{{figure}}",
+               unit="percentunit", steps=at_least(0.5, 1), most=1, empty="No figures yet.",
+               link=board.link("plan", "The plan"))  # fmt: skip
+    board.series("Power", "Mains at machines and UPSes.",
+                 {"{{device}} on battery": f"haidang_ups_on_battery{of}", "{{agent}} on mains": f"haidang_host_mains_power{of}"},
+                 unit="none", least=0, most=1, empty="Nothing here has a battery that tells.")  # fmt: skip

@@ -1,0 +1,43 @@
+"""Province wall: for a screen on the wall, readable from five metres: few panels, large."""
+
+from dashboards.shared import BAD, GOOD, NONE_WANTED, Board, at_least, share
+
+TITLE = "Province wall"
+DESCRIPTION = "For a screen on the wall: what is down, since when and why; the worst links; the plan."
+
+
+def build(board: Board) -> None:
+    wan, site = board.link("wan", "Circuits"), board.link("site", "Site", site="${__data.fields.site}")
+    board.number("Sites up", "Sites the center reaches now.", "sum(haidang_site_up)", steps=((None, GOOD),),
+                 width=6, height=6, empty="No site is watched: give sites an address and the center a probe", link=wan)  # fmt: skip
+    board.number("Sites degraded", "Sites that are reached while a circuit of theirs carries nothing.",
+                 "sum(haidang_site_degraded)", steps=share(1, 10), width=6, height=6, empty="0", link=wan)  # fmt: skip
+    board.number("Sites down", "Sites the center does not reach.", "count(haidang_site_up == 0) or vector(0)",
+                 steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
+    board.number("Officials cut off", "Officials of the sites that are down.", "sum(haidang_outage_officials) or vector(0)",
+                 steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
+    board.table(
+        "Active outages", "One row a failure: where, why, since when, who is behind it.",
+        "sort_desc((time() - haidang_outage_start_timestamp_seconds)"
+        " * on (outage) group_left (cause) haidang_outage_info"
+        " * on (outage) group_left (kind, site, circuit, carrier) haidang_outage_open{planned=\"0\"})",
+        {"site": "Site", "circuit": "Circuit", "carrier": "Carrier", "cause": "Cause", "Value": "For"},
+        unit="s", width=24, height=9, steps=share(300, 3600), empty="No outage is open.",
+        links={"site": site, "circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")},
+    )  # fmt: skip
+    board.bars(
+        "Worst links", "Circuits and sites whose probes lost most in ten minutes.",
+        "topk(8, target:haidang_path_loss:ratio10m > 0.005)", "{{target}}", unit="percentunit", width=12, height=9,
+        steps=share(0.02, 0.1), most=1, empty="No link loses more than half a percent.",
+    )  # fmt: skip
+    board.bars(
+        "The plan", "How far the province meets each figure of the plan.", 'haidang_plan_ratio{level="all"}', "{{figure}}",
+        unit="percentunit", width=12, height=9, steps=at_least(0.5, 0.8), most=1, link=board.link("plan", "The plan"),
+        empty="No figures yet: the collector makes them each minute once a registry is loaded.",
+    )  # fmt: skip
+    board.timeline(
+        "Sites over the day", "Each site that was not up all the time.",
+        "haidang_site_up and on (site) (min_over_time(haidang_site_up[$__range]) == 0)", "{{site}}",
+        {"1": ("up", GOOD), "0": ("down", BAD)}, height=8, empty="Every site was up all the time.",
+        link=board.link("site", "Site", site="${__field.labels.site}"),
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""WAN: the circuits of every carrier against what it promised."""
+
+from dashboards.shared import BAD, GOOD, NONE_WANTED, Board, share
+
+TITLE = "WAN"
+DESCRIPTION = "Circuits by carrier: state, availability against the SLA, delay, loss by direction, load."
+
+
+def build(board: Board) -> None:
+    board.choose("carrier", "Carrier", "label_values(haidang_circuit_info, carrier)")
+    board.choose("circuit", "Circuit", 'label_values(haidang_circuit_info{carrier=~"$carrier"}, circuit)')
+    circuit = board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")
+    chosen = 'carrier=~"$carrier",circuit=~"$circuit"'
+    target = 'target=~"$circuit"'
+    board.row("Now")
+    board.number("Circuits up", "Circuits that carry traffic.", f"sum(haidang_circuit_up{{{chosen}}})", steps=((None, GOOD),),
+                 empty="No circuit of these is watched.")  # fmt: skip
+    board.number("Circuits down", "Circuits that carry nothing.", f"count(haidang_circuit_up{{{chosen}}} == 0) or vector(0)",
+                 steps=NONE_WANTED)  # fmt: skip
+    board.number("Open outages", "Failures that are not over, planned work left out.",
+                 'count(haidang_outage_open{planned="0"}) or vector(0)', steps=NONE_WANTED)  # fmt: skip
+    board.number("Wrong cables", "Cables that do not run as the registry says.",
+                 "count(haidang_circuit_mismatch_info) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+    board.number("SLA budgets used up", "Circuits that were down longer this month than their SLA allows.",
+                 f"count(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= 1) or vector(0)", steps=NONE_WANTED, width=8)  # fmt: skip
+    board.timeline(
+        "State of circuits", "Circuits that were not up all the time.",
+        f"haidang_circuit_up{{{chosen}}} and on (circuit) (min_over_time(haidang_circuit_up[$__range]) == 0)",
+        "{{circuit}}", {"1": ("up", GOOD), "0": ("down", BAD)}, empty="Every circuit was up all the time.",
+        link=board.link("circuit", "Circuit", circuit="${__field.labels.circuit}"),
+    )  # fmt: skip
+    board.row("Service level")
+    board.table(
+        "Availability against the SLA", "Share of this month's allowed downtime that is used; 100% is all of it.",
+        f"sort_desc(haidang_circuit_sla_budget_used_ratio{{{chosen}}}"
+        " * on (circuit) group_left (carrier_circuit) haidang_circuit_info)",
+        {"circuit": "Circuit", "carrier": "Carrier", "carrier_circuit": "Carrier's number", "Value": "Budget used"},
+        unit="percentunit", width=12, steps=share(0.5, 1), empty="No circuit of these has an SLA in the registry.",
+        links={"circuit": circuit},
+    )  # fmt: skip
+    board.bars(
+        "Availability over the time shown", "Share of the time shown in which the circuit carried traffic, the worst first.",
+        f"bottomk(15, avg_over_time(haidang_circuit_up{{{chosen}}}[$__range]))", "{{circuit}}", unit="percentunit",
+        steps=((None, BAD), (0.995, GOOD)), least=0.9, most=1, empty="No circuit of these is watched.",
+    )  # fmt: skip
+    board.row("Quality")
+    board.heat(
+        "Round trip times", "How many probes took how long, all circuits chosen together.",
+        f"sum by (le) (target:haidang_path_round_trip_distribution:rate5m{{{target}}})", unit="s",
+        empty="No probe runs along these circuits: give their ends addresses.",
+    )  # fmt: skip
+    board.series(
+        "Loss", "Share of probes without an answer, over five minutes.",
+        {"{{target}}": f"topk(10, target:haidang_path_loss:ratio5m{{{target}}})"}, unit="percentunit",
+        steps=share(0.02, 0.1), least=0, empty="No probe runs along these circuits: give their ends addresses.",
+    )  # fmt: skip
+    board.series(
+        "Loss by direction", "Packets a second that were lost there and back (STAMP knows which).",
+        {"{{target}} {{direction}}": "topk(10, target_direction:haidang_path_lost:rate5m)"}, unit="pps",
+        least=0, empty="No path is measured with STAMP: give sites a stamp_port.",
+    )  # fmt: skip
+    board.series(
+        "Delay against its own usual", "The median round trip, over its median of the last day.",
+        {"{{target}}": f"topk(10, target:haidang_path_round_trip:median5m{{{target}}}"
+                       f" / target:haidang_path_round_trip:median1d{{{target}}})"},
+        unit="none", steps=share(2, 4), empty="There is no day of measurements yet.",
+    )  # fmt: skip
+    board.row("Load")
+    board.series(
+        "Use against bandwidth", "Of the busier direction at the nearer end.",
+        {"{{circuit}}": f"topk(10, circuit:haidang_circuit_utilization:ratio5m{{{chosen}}})"}, unit="percentunit",
+        steps=share(0.7, 0.9), least=0, empty="No port of these circuits is polled, or no bandwidth is registered.",
+    )  # fmt: skip
+    board.bars(
+        "95th percentile of the time shown", "What carriers bill by: 95% of the time less was used.",
+        f"topk(15, quantile_over_time(0.95, circuit:haidang_circuit_utilization:ratio5m{{{chosen}}}[$__range]))",
+        "{{circuit}}", unit="percentunit", steps=share(0.7, 0.9), most=1,
+        empty="No port of these circuits is polled, or no bandwidth is registered.",
+    )  # fmt: skip
+    board.table(
+        "Top talkers", "Ports with most traffic now, both directions together.",
+        "topk(15, sum by (site, device, interface) (interface:haidang_interface_octets:rate5m))",
+        {"site": "Site", "device": "Device", "interface": "Port", "Value": "Traffic"}, unit="Bps", width=12,
+        empty="No port is polled.", links={"device": board.link("device", "Device", device="${__data.fields.device}")},
+    )  # fmt: skip
+    board.series(
+        "Forecast of use", "A week ahead, by the slope of the last two days.",
+        {"{{circuit}}": f"topk(10, circuit:haidang_circuit_utilization:predict7d{{{chosen}}})"}, unit="percentunit",
+        steps=share(0.7, 0.9), least=0, empty="There is no day of measurements yet.",
+    )  # fmt: skip
