@@ -20,9 +20,9 @@ from tests.dashboards.test_json import FILES, panels
 pytestmark = pytest.mark.system
 # What is chosen where a board wants one thing.
 CHOSEN = {
-    "site": "site-77",
+    "site": "site-24",
     "circuit": "c-40",
-    "device": "sw-14",
+    "device": "sw-17",
     "carrier": ".*",
     "interface": ".*",
     "service": ".*",
