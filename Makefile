@@ -18,8 +18,9 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 	@$(BIN)/python tools/up.py
 
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core $(NPM)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium $(NPM)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 lint: $(INSTALLED)  ## style, types, import contract
 	@$(BIN)/ruff check .

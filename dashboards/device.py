@@ -24,7 +24,7 @@ def build(board: Board) -> None:
     board.number("Hottest", "Of its sensors.", f"max(haidang_device_temperature_celsius{{{of}}})", unit="celsius",
                  steps=share(60, 75), width=5, empty=none)  # fmt: skip
     board.timeline("Ports", "Those that changed.",
-                   f"haidang_interface_up{{{port}}} and on (device, interface) (changes(haidang_interface_up[$__range]) > 0)",
+                   f"haidang_interface_up{{{port}}} and on (device, interface) (changes(haidang_interface_up[$__range] @ end()) > 0)",
                    "{{interface}}", {"1": ("up", GOOD), "0": ("down", BAD)}, height=7, empty="No port changed.")  # fmt: skip
     board.row("Optics")
     for side, words in (("receive", "Received light"), ("transmit", "Sent light")):

@@ -152,6 +152,15 @@ class Board:
                 return self.link(to, _TITLES[to], **given)
         return None
 
+    def _row_links(self, columns: dict[str, str]) -> dict[str, Any]:
+        """Where the cells of a table lead: to the board of what they name."""
+        named = {"site": "site", "circuit": "circuit", "device": "device", "service": "services"}
+        return {
+            label: self.link(to, _TITLES[to], **{label: f"${{__data.fields.{label}}}"})
+            for label, to in named.items()
+            if label in columns and to != self.name
+        }
+
     # Panels
 
     def number(
@@ -277,7 +286,8 @@ class Board:
         if "Value" in columns:
             colored = [model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"})]
             panel = panel.override_by_name(self.say(columns["Value"]), colored)
-        for column, link in (links or {}).items():
+        given = links or {}
+        for column, link in {**self._row_links(columns), **given}.items():
             value = [{"title": link.build().title, "url": link.build().url}]
             panel = panel.override_by_name(
                 self.say(columns[column]), [model.DynamicConfigValue(id_val="links", value=value)]

@@ -37,7 +37,7 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.timeline(
         "Sites over the day", "Each site that was not up all the time.",
-        "haidang_site_up and on (site) (min_over_time(haidang_site_up[$__range]) == 0)", "{{site}}",
+        "haidang_site_up and on (site) (min_over_time(haidang_site_up[$__range] @ end()) == 0)", "{{site}}",
         {"1": ("up", GOOD), "0": ("down", BAD)}, height=8, empty="Every site was up all the time.",
         link=board.link("site", "Site", site="${__field.labels.site}"),
     )  # fmt: skip

@@ -25,7 +25,7 @@ def build(board: Board) -> None:
                  f"count(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= 1) or vector(0)", steps=NONE_WANTED, width=8)  # fmt: skip
     board.timeline(
         "State of circuits", "Circuits that were not up all the time.",
-        f"haidang_circuit_up{{{chosen}}} and on (circuit) (min_over_time(haidang_circuit_up[$__range]) == 0)",
+        f"haidang_circuit_up{{{chosen}}} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0)",
         "{{circuit}}", {"1": ("up", GOOD), "0": ("down", BAD)}, empty="Every circuit was up all the time.",
         link=board.link("circuit", "Circuit", circuit="${__field.labels.circuit}"),
     )  # fmt: skip

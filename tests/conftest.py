@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -54,6 +55,19 @@ def require(program: str) -> str:
             pytest.fail(f"{program} is not installed")
         pytest.skip(f"{program} is not installed")
     return path
+
+
+def node_modules() -> Path:
+    """What tests need from npm, installed once (tests/node)."""
+    folder = ROOT / "tests/node"
+    with (ROOT / "tests/node/package-lock.json").open() as lock:
+        # Tests run in parallel; one of them installs.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "node_modules/.package-lock.json").exists():
+            command = [require("npm"), "ci", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    return folder / "node_modules"
 
 
 class Processes:

@@ -132,8 +132,9 @@ class Up:
         receiver = ""
         if shutil.which("prometheus"):
             receiver = f'\n[remote_write]\nurl = "http://{LOOPBACK}:{self.ports["prometheus"]}/api/v1/write"\n'
+        console = receiver and f'[console]\nprometheus_url = "http://{LOOPBACK}:{self.ports["prometheus"]}"\n'
         self.config.write_text(
-            f'state_dir = "{STATE / "collector"}"\nlisten_port = {self.ports["collector"]}\n{receiver}',
+            f'state_dir = "{STATE / "collector"}"\nlisten_port = {self.ports["collector"]}\n{receiver}{console}',
             encoding="utf-8",
         )
         tool = str(BIN / "haidang-collector")
@@ -158,6 +159,15 @@ class Up:
             self.command(tool, "enrol", "--state-dir", folder, "--collector", url, "--token", "-", text=token + "\n")
         say("Starting the agent")
         self.start("agent", tool, "run", "--state-dir", folder)
+
+    def status_page(self) -> str:
+        """Its address, and the certificate a browser needs for it."""
+        file = STATE / "operator.p12"
+        file.unlink(missing_ok=True)
+        tool = str(BIN / "haidang-collector")
+        said = self.command(tool, "--config", str(self.config), "operator", "truc-ban", str(file))
+        url = f"https://{LOOPBACK}:{self.ports['collector']}/console/"
+        return f"Status page: {url} (import {file} into the browser, password {said.split()[-1]})"
 
     def prometheus(self) -> None:
         folder = STATE / "prometheus"
@@ -214,7 +224,7 @@ class Up:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.collector()
         self.agent()
-        addresses = [f"Collector: https://{LOOPBACK}:{self.ports['collector']}"]
+        addresses = [f"Collector: https://{LOOPBACK}:{self.ports['collector']}", self.status_page()]
         if shutil.which("prometheus"):
             self.prometheus()
             addresses.insert(0, f"Prometheus: http://{LOOPBACK}:{self.ports['prometheus']}")

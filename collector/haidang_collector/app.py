@@ -27,6 +27,7 @@ from haidang_collector.api import inventory, operations
 from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
+from haidang_collector.console import routes as console
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
@@ -288,6 +289,7 @@ def create_app(collector: Collector) -> ASGIApp:
 
     app.include_router(operations.router(collector))
     app.include_router(inventory.router(collector))
+    app.include_router(console.router(collector))
     return _Counted(app, telemetry.requests.labels)
 
 

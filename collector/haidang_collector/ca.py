@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from haidang_wire.errors import ConfigError, HaidangError
 
@@ -196,6 +197,16 @@ def new_key_and_request(name: str) -> tuple[bytes, str]:
         _private_pem(key, serialization.NoEncryption()),
         request.public_bytes(serialization.Encoding.PEM).decode(),
     )
+
+
+def as_pkcs12(key: bytes, certificate: str, name: str, password: str) -> bytes:
+    """Key and certificate (PEM) as browsers and telephones import them (PKCS #12, RFC 7292)."""
+    private = serialization.load_pem_private_key(key, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    return pkcs12.serialize_key_and_certificates(
+        name.encode(), private, x509.load_pem_x509_certificate(certificate.encode()), None,
+        serialization.BestAvailableEncryption(password.encode()),
+    )  # fmt: skip
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption) -> bytes:

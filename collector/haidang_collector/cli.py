@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 import time
 from datetime import datetime
@@ -13,7 +14,7 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
-from haidang_collector.ca import Authority, new_key_and_request, write_private
+from haidang_collector.ca import Authority, as_pkcs12, new_key_and_request, write_private
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages
@@ -55,10 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     routes.add_argument("file", type=Path)
     routes.add_argument("alertmanager", type=Path, help="the configuration to add to (rules/alertmanager.yml)")
 
-    for kind, text in (("scraper", "read /metrics and /sd"), ("operator", "read outages and plan work")):
+    for kind, text in (
+        ("scraper", "read /metrics and /sd"),
+        ("operator", "see the status page, read outages and inventory, plan work"),
+    ):
         certificate = groups.add_parser(kind, help=f"make a certificate that may {text}")
         certificate.add_argument("name")
-        certificate.add_argument("file", type=Path, help="where key and certificate are written, one PEM file")
+        certificate.add_argument(
+            "file", type=Path, help="where key and certificate are written: one PEM file, or FILE.p12"
+        )
 
     work = groups.add_parser("maintenance", help="planned work").add_subparsers(dest="action", required=True)
     add = work.add_parser("add", help="plan work: outages of it page nobody and count in no SLA")
@@ -165,6 +171,11 @@ def _certificate(options: argparse.Namespace, settings: Settings, state_dir: Pat
     authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
     key, request = new_key_and_request(options.name)
     issued = authority.issue_client(request, options.group, options.name, 3 * 365)
+    if options.file.suffix == ".p12":  # what browsers and telephones import
+        password = secrets.token_urlsafe(12)
+        write_private(options.file, as_pkcs12(key, issued.pem, options.name, password))
+        print(f"{options.file}: until {_date(issued.ends)}; its password, shown this once: {password}")
+        return 0
     write_private(options.file, key + issued.pem.encode())
     print(f"{options.file}: until {_date(issued.ends)}")
     return 0

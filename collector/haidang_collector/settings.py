@@ -63,6 +63,17 @@ class Outages(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 120.0
 
 
+class Console(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[console]`: the pages for operators."""
+
+    prometheus_url: Annotated[
+        str,
+        Meta(
+            description="The Prometheus that scrapes this collector, as `http://127.0.0.1:9090`: then the status page has the dashboards, too. Empty: none."
+        ),
+    ] = ""
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -114,6 +125,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     limits: Limits = Limits()
     remote_write: RemoteWrite = RemoteWrite()
     outages: Outages = Outages()
+    console: Console = Console()
 
 
 def load_settings(path: Path | None) -> Settings:

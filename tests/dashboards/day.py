@@ -26,6 +26,7 @@ SITES, CIRCUITS = 400, 600
 STEP_SECONDS = 120
 STEPS = 24 * 3600 // STEP_SECONDS
 _REQUEST_STEPS = 60
+_AHEAD_SECONDS = 900
 Values = Callable[[int], float | None]
 CAUSES = ("fiber_cut", "far_device", "power", "carrier", "unknown")
 KNOWN = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
@@ -302,7 +303,8 @@ class Filled:
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.port = free_port()
-        self.now = time.time() // STEP_SECONDS * STEP_SECONDS
+        # It ends a while from now, so that what asks for the present finds one as long as tests run.
+        self.now = (time.time() + _AHEAD_SECONDS) // STEP_SECONDS * STEP_SECONDS
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump({"storage": {"tsdb": {"out_of_order_time_window": "2d"}}}))
         command = (

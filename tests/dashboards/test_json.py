@@ -16,10 +16,9 @@ from haidang_wire.metrics import CATALOGUE, samples_of
 from dashboards import shared, texts
 from dashboards.boards import BOARDS, build, build_all
 from dashboards.shared import LANGUAGES
-from tests.conftest import ROOT, require
+from tests.conftest import ROOT, node_modules
 
 JSON = ROOT / "dashboards/json"
-SCHEMA = ROOT / "tests/dashboards/schema"
 FILES = sorted(JSON.glob("*/*.json"))
 DECLARED = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
 RECORDED = {
@@ -106,6 +105,21 @@ def test_links_lead_to_boards_with_those_variables() -> None:
             assert to.endswith(file.parent.name)
 
 
+def test_every_table_leads_on() -> None:
+    for file in FILES:
+        for panel in panels(json.loads(file.read_text(encoding="utf-8"))):
+            if panel["type"] == "table" and panel["id"] and not _of_its_own_board(panel, file.stem):
+                overrides = panel["fieldConfig"]["overrides"]
+                links = [each for override in overrides for each in override["properties"] if each["id"] == "links"]
+                assert links, f"{file.stem}: {panel['title']}"
+
+
+def _of_its_own_board(panel: dict[str, Any], board: str) -> bool:
+    """Rows that name nothing but what the board itself shows."""
+    names = set(panel["transformations"][0]["options"]["include"]["names"])
+    return not names & ({"site", "circuit", "device", "service"} - {board, board.rstrip("s")})
+
+
 def test_every_text_has_its_vietnamese_and_none_is_left_over() -> None:
     said: set[str] = set()
 
@@ -133,12 +147,8 @@ def test_provisioning_reads_both_folders() -> None:
 
 def test_grafanas_own_types_take_them(tmp_path: Path) -> None:
     """Each dashboard as a constant of the type Dashboard of @grafana/schema, for its compiler to judge."""
-    if not (SCHEMA / "node_modules/@grafana/schema").is_dir():
-        done = subprocess.run(
-            [require("npm"), "ci", "--no-audit", "--no-fund"], cwd=SCHEMA, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-    work = SCHEMA / "node_modules/.check"
+    modules = node_modules()
+    work = modules / ".check"
     work.mkdir(exist_ok=True)
     # The types' enumerations take no text, of which JSON is made: their values are meant. A data source adds keys of
     # its own, which a constant that is no literal any more may have.
@@ -153,5 +163,5 @@ def test_grafanas_own_types_take_them(tmp_path: Path) -> None:
     (work / "dashboards.ts").write_text("\n".join(lines), encoding="utf-8")
     command = ["node_modules/.bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "bundler", "--module", "esnext",
                "--target", "es2022", str(work / "dashboards.ts")]  # fmt: skip
-    done = subprocess.run(command, cwd=SCHEMA, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=modules.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[:4000]

@@ -16,7 +16,7 @@ from tests.system.stack import Stack
 from tests.system.wan import CENTER_ADDRESS, OFFICIALS, UPS, UPS_SITE, Wan, wan, write_registry
 from tests.unit.province import LEAVES, SITES
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 HOLD_SECONDS = 12
 # What is paged is paged by then, and nothing more comes.
 QUIET_SECONDS = 6

@@ -15,7 +15,7 @@ from tests.system.stack import Stack
 from tests.system.wan import CENTER_ADDRESS, Wan, circuit_address, wan, write_registry
 from tests.unit.province import CIRCUITS, SITES
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 # Long enough for every rule that is to fire; HAIDANG_LOSS_SECONDS=1800 for the half hour nobody waits for in CI.
 LOSS_SECONDS = int(os.environ.get("HAIDANG_LOSS_SECONDS", "300"))
 

@@ -1,0 +1,45 @@
+"""The status page's words in both languages."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "vi": {
+        "title": "Tình trạng mạng", "skip": "Đến nội dung chính", "other": "English", "updated": "Cập nhật lúc",
+        "lost": "Mất kết nối với máy chủ từ lúc", "outages": "Sự cố đang diễn ra", "none": "Không có sự cố nào.",
+        "sites": "Cơ quan", "circuits": "Tuyến truyền dẫn", "agents": "Tác tử", "search": "Tìm", "where": "Nơi",
+        "cause": "Nguyên nhân", "since": "Từ lúc", "carrier": "Nhà mạng", "affected": "Ảnh hưởng",
+        "people": "{sites} cơ quan, {officials} cán bộ", "evidence": "Căn cứ", "planned": "bảo trì có kế hoạch",
+        "name": "Tên", "level": "Cấp", "state": "Trạng thái", "ends": "Hai đầu", "circuit": "Tuyến",
+        "budget": "Đã dùng theo cam kết", "last": "Báo cáo cuối", "never": "chưa có", "up": "hoạt động",
+        "degraded": "suy giảm", "down": "mất kết nối", "unknown": "chưa rõ", "silent": "im lặng", "off": "đã tắt",
+        "province": "tỉnh", "department": "sở, ngành", "district": "huyện", "commune": "xã", "other_level": "khác",
+        "fiber_cut": "đứt cáp quang", "far_device": "thiết bị đầu xa", "power": "mất điện",
+        "carrier_cause": "nhà mạng hoặc định tuyến", "center": "trung tâm dữ liệu", "unknown_cause": "chưa rõ",
+        "no_registry": "Chưa nạp sổ đăng ký: haidang-collector registry load TỆP", "of": "trên", "empty": "Chưa có.",
+        "boards": "Bảng số liệu", "all": "tất cả", "hours": "Số giờ", "show": "Xem",
+        "no_prometheus": "Chưa có đồ thị: khai báo console.prometheus_url của máy chủ thu thập.",
+        "sign_in": "Cần chứng thư vận hành",
+        "how": "Trang này dành cho người vận hành. Xin trung tâm dữ liệu tệp chứng thư (.p12), nhập vào trình duyệt"
+               " hoặc điện thoại, rồi mở lại trang.",
+    },
+    "en": {
+        "title": "State of the network", "skip": "To the main content", "other": "Tiếng Việt", "updated": "Updated at",
+        "lost": "The server has not answered since", "outages": "Open outages", "none": "No outage is open.",
+        "sites": "Sites", "circuits": "Circuits", "agents": "Agents", "search": "Search", "where": "Where",
+        "cause": "Cause", "since": "Since", "carrier": "Carrier", "affected": "Affected",
+        "people": "{sites} sites, {officials} officials", "evidence": "Evidence", "planned": "planned work",
+        "name": "Name", "level": "Level", "state": "State", "ends": "Between", "circuit": "Circuit",
+        "budget": "SLA budget used", "last": "Last report", "never": "none yet", "up": "up", "degraded": "degraded",
+        "down": "down", "unknown": "not known", "silent": "silent", "off": "switched off", "province": "province",
+        "department": "department", "district": "district", "commune": "commune", "other_level": "other",
+        "fiber_cut": "fiber cut", "far_device": "device at the far end", "power": "power",
+        "carrier_cause": "carrier or routing", "center": "data center", "unknown_cause": "not known",
+        "no_registry": "No registry is loaded: haidang-collector registry load FILE", "of": "of", "empty": "None yet.",
+        "boards": "Dashboards", "all": "all", "hours": "Hours", "show": "Show",
+        "no_prometheus": "There are no graphs: set the collector's console.prometheus_url.",
+        "sign_in": "An operator's certificate is needed",
+        "how": "This page is for operators. Ask the data center for a certificate file (.p12), import it into the"
+               " browser or telephone, and open the page again.",
+    },
+}  # fmt: skip
+LANGUAGES = tuple(TEXTS)
