@@ -25,7 +25,7 @@ from common import BIN, cpu_seconds, folder, free_port, running
 from haidang_collector.ca import Authority, new_key_and_request, write_private
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry import load_registry
+from haidang_collector.registry_file import load_registry
 
 from tests.conftest import REGISTRY, report
 

@@ -22,7 +22,7 @@ from common import cpu_seconds, folder, free_port, need, running, show, wait_htt
 from haidang_collector.app import create_app
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
-from haidang_collector.registry import load_registry
+from haidang_collector.registry_file import load_registry
 from haidang_collector.settings import Settings
 from starlette.types import Receive, Scope, Send
 

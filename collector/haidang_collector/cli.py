@@ -23,7 +23,8 @@ from haidang_collector.outage import report, sla
 from haidang_collector.outage.model import Window
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
-from haidang_collector.registry import Registry, load_registry
+from haidang_collector.registry import Registry
+from haidang_collector.registry_file import load_registry
 from haidang_collector.routing import with_officers
 from haidang_collector.settings import Settings, load_settings, read_secret
 

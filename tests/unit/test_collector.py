@@ -16,7 +16,7 @@ from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry import RegistryError, load_registry
+from haidang_collector.registry_file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
 from haidang_wire.errors import ConfigError

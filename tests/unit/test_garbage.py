@@ -18,7 +18,7 @@ from haidang_agent.config import load_config
 from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.status import Status
-from haidang_collector.registry import load_registry
+from haidang_collector.registry_file import load_registry
 from haidang_collector.settings import load_settings
 from haidang_wire.errors import HaidangError
 from hypothesis import given, settings
