@@ -16,7 +16,7 @@ from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import machine_changes, machines
 from haidang_wire.report import Fact
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 UUID = "4c4c4544-0033-4d10-8034-b3c04f4e3332"
@@ -73,6 +73,15 @@ def test_the_likeliest_of_several_is_chosen() -> None:
     assert choose(marks(machine_id="z" * 32), [(1, copy), (2, marks())]) == 2
     assert choose(copy, [(2, marks()), (1, copy)]) == 1
     assert choose(marks(), []) is None
+
+
+@given(st.builds(
+    Marks, uuid=st.sampled_from(["", UUID]), serial=st.sampled_from(["", "S1"]), model=st.sampled_from(["", "M"]),
+    macs=st.sampled_from([frozenset(), frozenset({CARD})]), machine_id=st.sampled_from(["", "a"]), agent=st.just("pc-1"),
+))  # fmt: skip
+def test_a_machine_that_did_not_change_is_known_again(same: Marks) -> None:
+    """However little it tells: else each of its reports would be another machine."""
+    assert choose(same, [(7, same)]) == 7
 
 
 def test_changes_are_said_as_people_would() -> None:
@@ -171,6 +180,14 @@ def told(ledger: Ledger) -> list[tuple[float, str, str, str]]:
             tuple(row)
             for row in connection.execute(sa.select(table.at, table.what, table.before, table.after).order_by(table.id))
         ]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(sorted(store.KINDS)), _BODY, max_size=4))
+def test_documents_of_any_form_are_kept(ledger: Ledger, bodies: dict[str, Any]) -> None:
+    """What an agent sends must never end the transaction that others' reports are in."""
+    for taken in (time.time(), time.time() + 1):
+        give(ledger, taken, "odd", **bodies)
 
 
 def test_a_machines_life(ledger: Ledger) -> None:

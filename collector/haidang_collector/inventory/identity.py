@@ -53,9 +53,9 @@ def likeness(one: Marks, other: Marks) -> int:
         return 3 if cards and _same(one.machine_id, other.machine_id) and _same(one.agent, other.agent) else 0
     if cards:
         return 5
-    # Nothing of the hardware can be compared, or all cards are new: the same system with the same agent is the same
+    # Nothing of the hardware can be compared, or all cards are new: the same agent on no other system is the same
     # machine; the same system alone is a copy of it.
-    return 2 if _same(one.machine_id, other.machine_id) and _same(one.agent, other.agent) else 0
+    return 2 if _same(one.agent, other.agent) and _same(one.machine_id, other.machine_id) is not False else 0
 
 
 def _same(one: str, other: str) -> bool | None:

@@ -148,7 +148,9 @@ def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
         return {**values, "memory_bytes": memory, "folded": fold(" ".join((*values.values(), agent)))}
     if kind == "disks":
         disks, volumes = list_of(body, "disks"), list_of(body, "volumes")
-        free = [ratio for each in volumes if isinstance(ratio := each.get("free_ratio"), (int, float))]
+        free = [
+            ratio for each in volumes if isinstance(ratio := each.get("free_ratio"), (int, float)) and 0 <= ratio <= 1
+        ]
         return {
             "disk_bytes": sum(int_of(disk, "size_bytes") for disk in disks) or None,
             "disks_failing": sum(disk.get("healthy") is False for disk in disks),
