@@ -150,7 +150,7 @@ class Board:
                 variable = "site" if to == "agents" else label
                 given = {} if to == "plan" else {variable: f"${{__field.labels.{variable}}}"}
                 return self.link(to, _TITLES[to], **given)
-        return None
+        return self.link(_LEADS[self.name], _TITLES[_LEADS[self.name]])
 
     def _row_links(self, columns: dict[str, str]) -> dict[str, Any]:
         """Where the cells of a table lead: to the board of what they name."""
@@ -159,7 +159,7 @@ class Board:
             label: self.link(to, _TITLES[to], **{label: f"${{__data.fields.{label}}}"})
             for label, to in named.items()
             if label in columns and to != self.name
-        }
+        } or {next(iter(columns)): self.link(_LEADS[self.name], _TITLES[_LEADS[self.name]])}
 
     # Panels
 
@@ -175,9 +175,7 @@ class Board:
         )  # fmt: skip
         if decimals is not None:
             panel = panel.decimals(decimals)
-        if link:
-            panel = panel.data_links([link])
-        self._put(panel, title, description, width, height, empty)
+        self._put(panel.data_links([link or self._next("")]), title, description, width, height, empty)
 
     def series(
         self, title: str, description: str, queries: dict[str, str], *, unit: str, width: int = 12, height: int = 8,
@@ -207,9 +205,7 @@ class Board:
             panel = panel.min(least)
         if most is not None:
             panel = panel.max(most)
-        link = link or self._next(" ".join(queries))
-        if link:
-            panel = panel.data_links([link])
+        panel = panel.data_links([link or self._next(" ".join(queries))])
         self._put(panel, title, description, width, height, empty)
 
     def timeline(
@@ -226,9 +222,7 @@ class Board:
             .unit("short").mappings([model.ValueMap(options=options)]).fill_opacity(80).row_height(0.9)
             .thresholds(_thresholds(((None, GRAY),))).show_value(shown.VisibilityMode.NEVER).merge_values(True)
         )  # fmt: skip
-        if link:
-            panel = panel.data_links([link])
-        self._put(panel, title, description, width, height, empty)
+        self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
     def heat(
         self, title: str, description: str, query: str, *, unit: str, width: int = 12, height: int = 8, empty: str = ""
@@ -239,7 +233,7 @@ class Board:
             heatmap.Panel().with_target(target.ref_id("A")).calculate(False)
             .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Cividis").steps(64))
             .y_axis(heatmap.YAxisConfig().unit(unit))
-            .unit(unit)
+            .unit(unit).data_links([self._next("")])
         )  # fmt: skip
         self._put(panel, title, description, width, height, empty)
 
@@ -256,10 +250,7 @@ class Board:
         )  # fmt: skip
         if most is not None:
             panel = panel.max(most)
-        link = link or self._next(legend)
-        if link:
-            panel = panel.data_links([link])
-        self._put(panel, title, description, width, height, empty)
+        self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
     def table(
         self, title: str, description: str, query: str, columns: dict[str, str], *, unit: str = "short", width: int = 24,
@@ -316,15 +307,16 @@ def _thresholds(steps: tuple[Step, ...]) -> Any:
 
 # Label of a series → the board that shows one of it.
 _NEXT = {
-    "circuit": "circuit",
-    "device": "device",
-    "service": "services",
-    "agent": "agents",
-    "figure": "plan",
-    "site": "site",
-}
+    "circuit": "circuit", "device": "device", "service": "services", "agent": "agents", "figure": "plan", "site": "site",
+}  # fmt: skip
+# Where a board leads that says nothing of one thing: to what one would ask next.
+_LEADS = {
+    "wall": "wan", "wan": "circuit", "circuit": "wan", "site": "wan", "device": "wan", "appliances": "device",
+    "workstations": "site", "services": "plan", "plan": "site", "agents": "collector", "collector": "agents",
+}  # fmt: skip
 _TITLES = {
-    "circuit": "Circuit", "device": "Device", "services": "Services", "agents": "Agents", "plan": "The plan", "site": "Site",
+    "circuit": "Circuit", "device": "Device", "services": "Services", "agents": "Agents", "plan": "The plan",
+    "site": "Site", "wan": "Circuits", "collector": "Collector",
 }  # fmt: skip
 # Which alerts a board marks on its graphs: those of what it shows.
 _SCOPES = {

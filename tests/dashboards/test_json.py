@@ -99,25 +99,23 @@ def test_links_lead_to_boards_with_those_variables() -> None:
     }  # fmt: skip
     for file in FILES:
         links = re.findall(r'"/d/(haidang-[\w-]+)\?([^"]*)"', file.read_text(encoding="utf-8"))
-        assert links or file.stem == "collector"
+        assert links
         for to, rest in links:
             assert set(re.findall(r"&var-(\w+)=", rest)) <= variables[to], f"{file}: {to}"
             assert to.endswith(file.parent.name)
 
 
-def test_every_table_leads_on() -> None:
+def test_every_panel_and_row_leads_on() -> None:
     for file in FILES:
         for panel in panels(json.loads(file.read_text(encoding="utf-8"))):
-            if panel["type"] == "table" and panel["id"] and not _of_its_own_board(panel, file.stem):
-                overrides = panel["fieldConfig"]["overrides"]
-                links = [each for override in overrides for each in override["properties"] if each["id"] == "links"]
-                assert links, f"{file.stem}: {panel['title']}"
-
-
-def _of_its_own_board(panel: dict[str, Any], board: str) -> bool:
-    """Rows that name nothing but what the board itself shows."""
-    names = set(panel["transformations"][0]["options"]["include"]["names"])
-    return not names & ({"site", "circuit", "device", "service"} - {board, board.rstrip("s")})
+            if panel["type"] == "row":
+                continue
+            overrides = panel["fieldConfig"].get("overrides") or []
+            of_cells = [
+                each["value"] for override in overrides for each in override["properties"] if each["id"] == "links"
+            ]
+            links = of_cells if panel["type"] == "table" else panel["fieldConfig"]["defaults"].get("links")
+            assert links, f"{file.stem}: {panel['title']}"
 
 
 def test_every_text_has_its_vietnamese_and_none_is_left_over() -> None:
