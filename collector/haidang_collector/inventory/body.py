@@ -25,6 +25,12 @@ def text_of(body: Body, name: str, most: int = 200) -> str:
     return value[:most] if isinstance(value, str) else ""
 
 
+def texts_of(body: Body, name: str) -> list[str]:
+    """The texts of a list."""
+    value = body.get(name)
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
 def int_of(body: Body, name: str) -> int:
     """A number, or 0."""
     value = body.get(name)

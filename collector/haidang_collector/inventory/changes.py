@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of
+from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of, texts_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _machine(before: Body, after: Body) -> Iterator[Change]:
     processors = [", ".join(text_of(each, "name") for each in list_of(body, "processors")) for body in (before, after)]
     if all(processors) and processors[0] != processors[1]:
         yield Change("processor_replaced", *processors)
-    cards = [{str(mac) for mac in body.get("macs") or () if isinstance(mac, str)} for body in (before, after)]
+    cards = [set(texts_of(body, "macs")) for body in (before, after)]
     if cards[0] and cards[1]:
         yield from (Change("network_card_removed", mac) for mac in sorted(cards[0] - cards[1]))
         yield from (Change("network_card_added", "", mac) for mac in sorted(cards[1] - cards[0]))

@@ -16,7 +16,7 @@ from haidang_wire.report import Fact
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.inventory import changes as differences
-from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of
+from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of, texts_of
 from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.fold import fold
 from haidang_collector.inventory.identity import Marks, choose
@@ -83,8 +83,7 @@ def _machine_of(connection: sa.Connection, site: str, agent: str, taken: float, 
 
 
 def _marks(body: Body, agent: str) -> Marks:
-    told = body.get("macs")
-    macs = [mac[:20] for mac in told[:64] if isinstance(mac, str)] if isinstance(told, list) else []
+    macs = [mac[:20] for mac in texts_of(body, "macs")[:64]]
     return Marks(
         uuid=text_of(body, "uuid"), serial=text_of(body, "serial"), model=text_of(body, "model"),
         macs=frozenset(macs),
