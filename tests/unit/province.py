@@ -76,6 +76,7 @@ class Province:
         self.black: set[str] = set()  # circuits with a link over which nothing passes
         self.dead: set[str] = set()  # sites without power
         self.isolated = False
+        self.mute: set[str] = set()  # sites whose agents deliver nothing though they are reached
         self.ended: list[Outage] = []
         self.downtimes: dict[tuple[str, str, float], float | None] = {}
         self.opened: list[str] = []
@@ -188,7 +189,7 @@ class Province:
                     self.say(f"sw-{site}", site, "links", events=[event])
 
     def _hosts(self) -> None:
-        for site in self.reached():
+        for site in self.reached() - self.mute:
             samples = [
                 {
                     "metric": "haidang_interface_up", "labels": {"device": f"sw-{site}", "interface": name},

@@ -298,8 +298,24 @@ ACTIONS = st.lists(
 )
 
 
-@given(ACTIONS, st.booleans())
+def test_a_port_whose_agent_could_not_say_that_its_link_is_back_is_not_believed_for_ever() -> None:
+    """A far end that flaps: its agent delivers over the very circuit, and what it said last is that the link is gone."""
+    province = Province()
+    province.mute.add("x2")
+    body = {"device": "sw-x2", "interface": "hub-x2", "admin_up": True}
+    province.say("sw-x2", "x2", "links", events=[{"kind": "link_down", "at": province.now, "body": body}])
+    province.run(60)
+    assert province.open == []
+    # Where it is said again and again, something is odd, and the circuit is down whatever the probe says.
+    for _ in range(5):
+        samples = [{"metric": "haidang_interface_up", "labels": {"device": "sw-x2", "interface": "hub-x2"}, "value": 0}]
+        province.say("sw-x2", "x2", "host", samples=samples)
+        province.run(10)
+    assert [(outage.kind, outage.circuit) for outage in province.open] == [("circuit", "hub-x2")]
+
+
 @settings(max_examples=60)
+@given(ACTIONS, st.booleans())
 def test_whatever_happens_ends_with_nothing_open_and_every_downtime_dated(
     actions: list[tuple[str, int, float]], ports: bool
 ) -> None:

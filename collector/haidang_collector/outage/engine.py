@@ -189,8 +189,11 @@ class Engine:
                 if cut_off is None:
                     cut_off = set(self._sites) - reached(self.graph, (), picture.circuits_down)
                 odd = bool(cut_off & set(self.graph.ends[name]))
-                if odd and not self.sight.dark_since(name):
-                    continue  # probes along it are not answered, but the site that hangs on it is reached
+                # The site that hangs on it is reached. That probes along it are not answered is not enough then, nor
+                # what a port said long ago: its agent delivers over this very circuit, and may not have come to say
+                # that the link is back.
+                if odd and not self.sight.is_told_dark(name, now - _BRIDGE_SECONDS):
+                    continue
                 # A site that has just come back is known to be before the circuit it came back over.
                 steady = max(since, *(picture.up.get(site, 0.0) for site in self.graph.ends[name]))
                 wait = _BRIDGE_SECONDS if odd else _CIRCUIT_SECONDS

@@ -78,6 +78,11 @@ class Sight:
         ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
         return min((port.since for port in ports if port is not None and not port.up), default=None)
 
+    def is_told_dark(self, name: str, after: float) -> bool:
+        """Whether a port of a circuit was said to have no link, or still to have none, after this time."""
+        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
+        return any(port is not None and not port.up and port.seen > after for port in ports)
+
     def circuit_up_since(self, name: str, started: float) -> float | None:
         ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
         known = [port.since for port in ports if port is not None and port.up]
