@@ -65,7 +65,9 @@ def test_lossy_and_full_lines_are_warned_of_and_no_outage(tmp_path: Path, proces
             if name == "HaidangPathLoss" and labels["agent"] == "probe-ttdl"
         }
         assert {"x1", "x2", "x3"} <= lossy
-        assert not lossy & {site for site in SITES if site.startswith("r")} | {"hub"} & lossy
+        # r5 is as near over the full line as over r6: routers may take either, and loss there is loss of its own.
+        elsewhere = {site for site in SITES if site.startswith("r") and site != "r5"} | {"hub"}
+        assert lossy & elsewhere == set()
         full = {labels["circuit"] for _, name, labels in stack.webhook.alerts if name == "HaidangCircuitCongested"}
         assert full == {"r5-dual"}
         lost = "increase(haidang_path_direction_lost_total{{agent='probe-ttdl',target='x3',direction='{}'}}[3m])"
