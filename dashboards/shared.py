@@ -285,6 +285,25 @@ class Board:
             )
         self._put(panel, title, description, width, height, empty)
 
+    def alerts(self, title: str, description: str, *, width: int = 12, height: int = 8, empty: str = "") -> None:
+        """What fires now, within the scope of this board; the alert list's own address leads on to the rule.
+
+        Grafana asks each data source that manages alerts (`manageAlerts`), and ignores the query here: that is
+        for a page that has Prometheus alone.
+        """
+        scope = _SCOPES.get(self.name, "").removeprefix(",")
+        panel = (
+            dashboard.Panel().type("alertlist").with_target(_instant(_annotation(self.name))).unit("short")
+            .options({
+                "viewMode": "list", "groupMode": "default", "groupBy": [], "showInstances": True, "maxItems": 50,
+                "sortOrder": _BY_IMPORTANCE, "dashboardAlerts": False, "alertName": "",
+                "alertInstanceLabelFilter": f"{{{scope}}}" if scope else "",
+                "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True},
+            })
+            .data_links([self._next("")])
+        )  # fmt: skip
+        self._put(panel, title, description, width, height, empty)
+
     def words(self, title: str, description: str, markdown: str, *, width: int = 24, height: int = 3) -> None:
         """Text for people."""
         panel = text.Panel().mode(TextMode.MARKDOWN).content(self.say(markdown))
@@ -305,6 +324,7 @@ def _thresholds(steps: tuple[Step, ...]) -> Any:
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
 
 
+_BY_IMPORTANCE = 3  # SortOrder of Grafana's alert list
 # Label of a series → the board that shows one of it.
 _NEXT = {
     "circuit": "circuit", "device": "device", "service": "services", "agent": "agents", "figure": "plan", "site": "site",

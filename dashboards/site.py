@@ -25,6 +25,7 @@ def build(board: Board) -> None:
                    f"haidang_site_up{of} + on (site) haidang_site_up{of} - on (site) haidang_site_degraded{of}", "{{site}}",
                    {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD)}, height=4,
                    empty="Nothing tells of it.")  # fmt: skip
+    board.alerts("Alerts", "What fires here now, the gravest first.", width=24, height=5, empty="Nothing fires.")
     board.row("The way there")
     board.table("Circuits", "Those that end here.",
                 "haidang_circuit_up * on (circuit) group_left (device, interface) haidang_circuit_end_info" + of,

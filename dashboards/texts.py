@@ -19,6 +19,9 @@ VIETNAMESE: dict[str, str] = {
     "No figures yet: the collector makes them each minute once a registry is loaded.":
         "Chưa có số liệu: máy chủ thu thập tính mỗi phút sau khi nạp sổ đăng ký.",
     "There is no day of measurements yet.": "Chưa đủ một ngày đo.",
+    "What fires now, the gravest first.": "Các cảnh báo hiện tại, nghiêm trọng nhất ở trên.",
+    "What fires here now, the gravest first.": "Các cảnh báo hiện tại ở đây, nghiêm trọng nhất ở trên.",
+    "Nothing fires.": "Không có cảnh báo nào.",
     # Province wall
     "Province wall": "Màn hình tổng quan tỉnh",
     "For a screen on the wall: what is down, since when and why; the worst links; the plan.":

@@ -25,6 +25,7 @@ def build(board: Board) -> None:
         unit="s", width=24, height=9, steps=share(300, 3600), empty="No outage is open.",
         links={"site": site, "circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")},
     )  # fmt: skip
+    board.alerts("Alerts", "What fires now, the gravest first.", width=24, height=7, empty="Nothing fires.")
     board.bars(
         "Worst links", "Circuits and sites whose probes lost most in ten minutes.",
         "topk(8, target:haidang_path_loss:ratio10m > 0.005)", "{{target}}", unit="percentunit", width=12, height=9,

@@ -29,6 +29,7 @@ _REQUEST_STEPS = 60
 _AHEAD_SECONDS = 900
 Values = Callable[[int], float | None]
 CAUSES = ("fiber_cut", "far_device", "power", "carrier", "unknown")
+_PROMETHEUS_OWN = ("up", "ALERTS")
 KNOWN = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
 
 
@@ -57,8 +58,8 @@ class Day:
     series: list[tuple[tuple[tuple[str, str], ...], Values]] = field(default_factory=list)
 
     def add(self, name: str, values: Values | float, /, **labels: str) -> None:
-        assert f"haidang_{name}" in KNOWN or name == "up", name
-        full = name if name == "up" else f"haidang_{name}"
+        assert f"haidang_{name}" in KNOWN or name in _PROMETHEUS_OWN, name
+        full = name if name in _PROMETHEUS_OWN else f"haidang_{name}"
         fixed = (("__name__", full), ("instance", "collector"), ("job", "haidang"), *labels.items())
         given: Values = values if callable(values) else (lambda step, value=values: value)  # type: ignore[misc]
         self.series.append((tuple(sorted(fixed)), given))
@@ -195,6 +196,10 @@ def _outages(day: Day, now: float) -> None:
         day.add("outage_sites", during(1), **own)
         day.add("outage_officials", during(20.0 + outage.site % 60), **own)
         day.add("outage_start_timestamp_seconds", during(begins), **own)
+        day.add("ALERTS", during(1), alertname="HaidangSiteDown", alertstate="firing", severity="critical",
+                site=f"site-{outage.site}")  # fmt: skip
+    day.add("ALERTS", 1, alertname="HaidangUpsBatteryOld", alertstate="firing", severity="info", site="site-24",
+            device="sw-24")  # fmt: skip
 
 
 def _devices(day: Day, now: float) -> None:

@@ -94,6 +94,16 @@ def test_a_choice_and_a_click_lead_on(boards: Boards) -> None:
     expect(page.locator("select[name=var-site]")).to_have_value("site-24")
 
 
+def test_alerts_stand_with_the_gravest_first_and_lead_on(boards: Boards) -> None:
+    page = boards.open("wall?language=en")
+    rows = page.locator("section.panel", has=page.get_by_role("heading", name="Alerts")).locator("tbody tr")
+    assert [rows.nth(n).locator("td").first.inner_text() for n in range(rows.count())] == ["critical"] * 2 + ["info"]
+    expect(rows.last).to_contain_text("HaidangUpsBatteryOld")
+    rows.last.get_by_role("link", name="site-24").click()
+    alerts = page.locator("section.panel", has=page.get_by_role("heading", name="Alerts"))
+    expect(alerts.locator("tbody tr")).to_have_count(1)
+
+
 def test_graphs_are_drawn_of_what_was_measured(boards: Boards) -> None:
     page = boards.open("plan?language=en&hours=24")
     paths = page.locator("section.lines path[d^=M]")

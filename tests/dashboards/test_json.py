@@ -141,6 +141,10 @@ def test_provisioning_reads_both_folders() -> None:
     assert {Path(each["options"]["path"]).name for each in providers} == {file.parent.name for file in FILES}
     sources = yaml.safe_load((ROOT / "dashboards/provisioning/datasources/haidang.yaml").read_text())["datasources"]
     assert [each["type"] for each in sources] == ["prometheus", "alertmanager"]
+    # An alert list asks the data sources that manage alerts, of which Prometheus is the one with rules.
+    assert sources[0]["jsonData"]["manageAlerts"] is True
+    lists = [panel for file in FILES for panel in panels(json.loads(file.read_text())) if panel["type"] == "alertlist"]
+    assert len(lists) == 2 * len(LANGUAGES)
 
 
 def test_grafanas_own_types_take_them(tmp_path: Path) -> None:

@@ -14,6 +14,11 @@ from haidang_collector.console.units import shown
 Result = list[dict[str, Any]]
 _WIDTH, _HEIGHT = 600.0, 160.0
 _MOST_LINES, _MOST_ROWS = 12, 200
+_SEVERITIES = {"critical": 0, "warning": 1, "info": 2}
+_ALERT_COLUMNS = {
+    "en": ("Severity", "Alert", "Site", "Circuit", "Device"),
+    "vi": ("Mức độ", "Cảnh báo", "Cơ quan", "Tuyến", "Thiết bị"),
+}
 # Okabe and Ito's colours, those that stand out from both grounds.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -76,6 +81,7 @@ def show(panel: Mapping[str, Any], answers: list[Result], language: str, period:
         "timeseries": "lines",
         "heatmap": "lines",
         "state-timeline": "states",
+        "alertlist": "table",
     }
     kind = kinds.get(panel["type"], panel["type"])
     made = Shown(kind, panel["title"], panel.get("description", ""), panel["gridPos"]["w"], defaults.get("noValue", ""))
@@ -91,6 +97,8 @@ def show(panel: Mapping[str, Any], answers: list[Result], language: str, period:
         made.number, made.color = shown(value, unit), _color(value, steps)
     elif kind == "bars":
         _bars(made, found, unit, steps, defaults)
+    elif panel["type"] == "alertlist":
+        _alerts(made, found[0][1], language)
     elif kind == "table":
         _table(made, panel, found[0][1], unit, steps)
     elif kind == "states":
@@ -130,6 +138,21 @@ def _bars(
             part = max(0.0, min(1.0, (value - least) / (most - least))) if most > least else 0.0
             # The share of the bar stands where a link would: the page draws it.
             made.rows.append([Cell(name), Cell(shown(value, unit), f"{part * 100:.1f}", _color(value, steps))])
+
+
+def _alerts(made: Shown, result: Result, language: str) -> None:
+    """Series of ALERTS as rows, the gravest first; what they are about leads to its board."""
+    made.head = list(_ALERT_COLUMNS[language])
+    fires = [series["metric"] for series in result]
+    fires.sort(key=lambda labels: (_SEVERITIES.get(labels.get("severity", ""), 9), labels.get("alertname", "")))
+    for labels in fires[:_MOST_ROWS]:
+        severity = labels.get("severity", "")
+        row = [Cell(severity, color="#D55E00" if severity == "critical" else ""), Cell(labels.get("alertname", ""))]
+        for name in ("site", "circuit", "device"):
+            value = labels.get(name, "")
+            query = urlencode({"language": language, f"var-{name}": value})
+            row.append(Cell(value, f"/console/boards/{name}?{query}" if value else ""))
+        made.rows.append(row)
 
 
 def _table(made: Shown, panel: Mapping[str, Any], result: Result, unit: str, steps: list[dict[str, Any]]) -> None:
