@@ -106,7 +106,8 @@ class Collector:
 
     def speaker(self, agent: str) -> Speaker:
         """What an agent may speak for. Raises Problem 403 for one that is not (or no longer) known."""
-        return Speaker(agent, self._state_of(agent).site, self.assignments.devices(agent))
+        state = self._state_of(agent)
+        return Speaker(agent, state.site, self.assignments.devices(agent), state.clock)
 
     def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
@@ -123,7 +124,6 @@ class Collector:
             self.latest.put(batch.agent, prepared)
         if outcome.stopped is not None:
             state.stopped = outcome.stopped
-        state.clock_offset = batch.offset
         self.outages.take(outcome.live, outcome.late, batch.received)
         self.plan.take(outcome.live)
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)

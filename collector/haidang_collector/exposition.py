@@ -66,8 +66,8 @@ def _agent_families(latest: Latest) -> Iterator[tuple[str, bytes]]:
         stopped.append(f"haidang_agent_stopped{labels} {int(state.stopped)}\n")
         if state.last_taken:
             seen.append(f"haidang_agent_last_report_timestamp_seconds{labels} {state.last_taken:.3f}\n")
-        if state.clock_offset is not None:
-            offset.append(f"haidang_agent_clock_offset_seconds{labels} {state.clock_offset:.3f}\n")
+        if state.clock.offset is not None:
+            offset.append(f"haidang_agent_clock_offset_seconds{labels} {state.clock.offset:.3f}\n")
     for lines in (up, stopped, seen, offset):
         if lines:
             yield lines[0].partition("{")[0], "".join(lines).encode()

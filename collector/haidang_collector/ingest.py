@@ -18,6 +18,7 @@ from haidang_wire.labels import SOURCE
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Refusal, Report, expiry
 
+from haidang_collector.clock import Clock
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Limits
 
@@ -58,11 +59,12 @@ _report_decoder = msgspec.json.Decoder(Report)
 
 @dataclass(frozen=True)
 class Speaker:
-    """An agent, its site, and the devices it may speak for with the site of each."""
+    """An agent, its site, the devices it may speak for with the site of each, and its clock."""
 
     agent: str
     site: str
     devices: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
 
     def site_of(self, source: str) -> str | None:
         """Whose site a report is of: the device's for one about a device; None for a device not its own."""
@@ -95,11 +97,10 @@ class Prepared:
 
 @dataclass
 class Batch:
-    """What a delivery holds: offset is collector's clock minus agent's, in seconds."""
+    """What a delivery holds."""
 
     agent: str
     received: float
-    offset: float
     prepared: list[Prepared] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     refused_reasons: Counter[str] = field(default_factory=Counter)
@@ -148,11 +149,12 @@ def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits
     if len(delivery.reports) > limits.reports_a_request:
         detail = f"more than {limits.reports_a_request} reports in a request"
         raise Problem(413, "too_many_reports", detail, field="$.reports")
-    batch = Batch(speaker.agent, received, received - delivery.sent)
+    batch = Batch(speaker.agent, received)
+    arrived = received - speaker.clock.held_up(received - delivery.sent)
     for index, envelope in enumerate(delivery.reports):
         raw = bytes(envelope.report)
         try:
-            batch.prepared.append(prepare(raw, envelope.age, speaker, received, limits))
+            batch.prepared.append(prepare(raw, envelope.age, speaker, arrived, limits))
         except _Refused as refusal:
             epoch, sequence = _key(raw)
             batch.refused.append(Refusal(epoch, sequence, f"$.reports[{index}]: {refusal.detail}"))

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from haidang_collector.clock import Clock
 from haidang_collector.ingest import ABOUT_DEVICES, SOURCES, Prepared
 
 Source = tuple[str, str]  # agent, source
@@ -32,7 +33,7 @@ class AgentState:
     site: str
     stopped: bool = False
     last_taken: float = 0.0
-    clock_offset: float | None = None
+    clock: Clock = field(default_factory=Clock)
     sources: dict[str, float] = field(default_factory=dict)  # those that are current, and their intervals
     shortest_interval: float = float("inf")
     series: int = 0

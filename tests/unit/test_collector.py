@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from haidang_collector.clock import Clock
 from haidang_collector.delivery import _keep_fact, _Shown, _Writer
 from haidang_collector.exposition import expose
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
@@ -159,7 +160,7 @@ def ledger(tmp_path: Path) -> Any:
 
 
 def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
-    return read_delivery(delivery(*reports, age=age), SPEAKER, time.time(), LIMITS)
+    return read_delivery(delivery(*reports, age=age), Speaker("may-1", "ttdl"), time.time(), LIMITS)
 
 
 def test_a_token_never_looks_like_an_option(ledger: Ledger) -> None:
@@ -280,3 +281,27 @@ def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
     # What follows without a gap leaves nothing to fill in.
     shown = shown.followed_by(prepare(raw(interval=10), 0, SPEAKER, 1110.0, LIMITS), 1110.0)
     assert [taken for taken in range(1000, 1111) if shown.hides(taken)] == [*hidden, *range(1101, 1111)]
+
+
+def test_what_a_cut_line_held_up_is_dated_when_it_was_sent() -> None:
+    """TCP sends it again when the line is back: its measurements are as old as their request."""
+    speaker = Speaker("may-1", "ttdl")
+
+    def taken(sent: float, received: float) -> float:
+        document = json.dumps({"sent": sent, "reports": [{"age": 1.0, "report": report()}]}).encode()
+        return read_delivery(document, speaker, received, LIMITS).prepared[0].taken
+
+    assert taken(1000.0, 1500.0) == 1499.0  # 500 s behind
+    assert taken(1010.0, 1522.0) == 1509.0
+    assert taken(1023.0, 1523.25) == 1522.0
+    assert speaker.clock.offset == 500.0
+
+
+def test_a_clock_that_was_set_is_followed() -> None:
+    clock = Clock()
+    assert [clock.held_up(seen) for seen in (5.0, 4.0, 4.5, 4.5)] == [0.0, 0.0, 0.5, 0.0]
+    assert [clock.held_up(seen) for seen in (34.5, 34.6, 34.5)] == [30.0, pytest.approx(0.1), 0.0]
+    assert clock.offset == 34.5
+    # No delivery is on its way for an hour, nor is one there before it is sent.
+    assert [clock.held_up(seen) for seen in (3634.5, -86400.0)] == [0.0, 0.0]
+    assert clock.offset == -86400.0
