@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector import exposition, ingest
-from haidang_collector.api import inventory, operations
+from haidang_collector.api import installer, inventory, operations
 from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
@@ -289,6 +289,7 @@ def create_app(collector: Collector) -> ASGIApp:
 
     app.include_router(operations.router(collector))
     app.include_router(inventory.router(collector))
+    app.include_router(installer.router(collector))
     app.include_router(console.router(collector))
     return _Counted(app, telemetry.requests.labels)
 

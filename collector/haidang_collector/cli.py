@@ -1,4 +1,5 @@
-"""`haidang-collector`: serve, token, agents, registry, scraper, operator, maintenance, sla, report."""
+"""`haidang-collector`: serve, token, agents, installer, backup, restore, registry, scraper, operator, maintenance, sla,
+report."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
+from haidang_collector import backup, installer
 from haidang_collector.ca import Authority, as_pkcs12, new_key_and_request, write_private
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     create = token.add_parser("create", help="print a new token, once")
     create.add_argument("--site", required=True, help="site of the registry the token enrols for")
     create.add_argument("--uses", default="1", help="how many agents may use it, or `unlimited` (default: 1)")
+    create.add_argument("--line", action="store_true", help="print the whole line that installs an agent with it")
     create.add_argument("--expires", default="24h", help="its life, as 30m, 24h or 7d (default: 24h)")
     token.add_parser("list", help="show tokens")
     token.add_parser("revoke", help="end a token").add_argument("id")
@@ -49,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     agents = groups.add_parser("agents", help="enrolled agents").add_subparsers(dest="action", required=True)
     agents.add_parser("list", help="show agents")
     agents.add_parser("revoke", help="refuse an agent from its next request on").add_argument("id")
+
+    groups.add_parser("installer", help="print the script that installs the agent (GET /install.sh)")
+    saved = groups.add_parser("backup", help="write the whole state to one file, beside a running collector")
+    saved.add_argument("file", type=Path, help="as haidang-2026-11-25.tar.gz; who has it can be the collector")
+    back = groups.add_parser("restore", help="put a backup into the state folder; the collector must not run")
+    back.add_argument("file", type=Path)
+    back.add_argument("--force", action="store_true", help="although there is a state; it is kept in before-restore")
+
+    release = agents.add_parser("release", help="its machine is gone: let a new one of its site take over the name")
+    release.add_argument("id")
 
     registry = groups.add_parser("registry", help="the registry").add_subparsers(dest="action", required=True)
     for action, text in (("check", "check a file or folder"), ("load", "check it and put it in force")):
@@ -111,6 +124,17 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     state_dir = prepare_state_dir(settings)
     if options.group in ("scraper", "operator"):
         return _certificate(options, settings, state_dir)
+    if options.group == "installer":
+        authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
+        print(installer.script(settings.url, authority.fingerprint), end="")
+        return 0
+    if options.group in ("backup", "restore"):
+        if options.group == "backup":
+            names = backup.backup(state_dir, options.file)
+        else:
+            names = backup.restore(state_dir, options.file, force=options.force)
+        print(f"{options.file}: {', '.join(names)}")
+        return 0
     ledger = Ledger(state_dir)
     commands = {
         "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
@@ -132,7 +156,8 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
             token, secret = identities.create_token(
                 connection, options.site, uses=uses, life_seconds=_duration(options.expires)
             )
-        print(f"{secret}.{authority.fingerprint}")
+        whole = f"{secret}.{authority.fingerprint}"
+        print(installer.line(settings.url, authority.fingerprint, whole) if options.line else whole)
         left = "many times" if uses is None else f"{uses} time{'s' * (uses > 1)}"
         print(f"token {token.id} of site {token.site}: {left}, until {_date(token.expires)}", file=sys.stderr)
     elif options.action == "revoke":
@@ -151,6 +176,11 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
     if options.action == "revoke":
         with ledger.transaction() as connection:
             identities.revoke_agent(connection, options.id)
+        return
+    if options.action == "release":
+        with ledger.transaction() as connection:
+            there = identities.release_agent(connection, options.id)
+        print(f"the name {options.id} is free for a new machine{'' if there else ': nobody had it'}")
         return
     with ledger.transaction() as connection:
         agents = identities.list_agents(connection)

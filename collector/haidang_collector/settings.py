@@ -88,6 +88,19 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             description="Host names and addresses under which agents reach the collector; they go into its certificate."
         ),
     ] = ("localhost", "127.0.0.1")
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https://[A-Za-z0-9.\-\[\]:]+)?$",
+            description="The address machines install the agent from and report to, `https://tram.tinh.gov.vn:8443`. Empty: the first of `names` that is not this machine alone, and `listen_port`.",
+        ),
+    ] = ""
+    bundle_dir: Annotated[
+        str,
+        Meta(
+            description="Folder of an unpacked bundle (`make bundle`): what machines without internet install the agent from. Empty: none is served."
+        ),
+    ] = ""
     client_certificate_days: Annotated[
         float,
         Meta(gt=0, le=825, description="Life of an agent's certificate; agents renew it when half of it is over."),
@@ -126,6 +139,13 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     remote_write: RemoteWrite = RemoteWrite()
     outages: Outages = Outages()
     console: Console = Console()
+
+    @property
+    def url(self) -> str:
+        """Where agents find this collector."""
+        names = [name for name in self.names if name not in ("localhost", "127.0.0.1", "::1")]
+        name = (names or list(self.names))[0]
+        return self.public_url or f"https://{f'[{name}]' if ':' in name else name}:{self.listen_port}"
 
 
 def load_settings(path: Path | None) -> Settings:

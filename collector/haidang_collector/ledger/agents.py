@@ -143,6 +143,13 @@ def enrol_again(connection: sa.Connection, identifier: str, site: str, token: st
     return identifier if done.rowcount else None
 
 
+def release_agent(connection: sa.Connection, identifier: str) -> bool:
+    """The machine of this name is gone: the next one that enrols under it, at its site, takes its place. Whether
+    there is such an agent, not revoked."""
+    same = sa.and_(agents.c.id == identifier, agents.c.revoked.is_(None))
+    return bool(connection.execute(sa.update(agents).where(same).values(certificate_ends=time.time() - 1)).rowcount)
+
+
 def list_agents(connection: sa.Connection) -> list[Agent]:
     """All agents ever enrolled, by site and name."""
     columns = [agents.c[name] for name in ("id", "site", "enrolled", "certificate_ends", "stopped", "revoked")]

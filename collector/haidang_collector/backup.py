@@ -1,0 +1,109 @@
+"""The collector's whole state as one file, and back: CA, keys, database.
+
+Taken beside a running collector: SQLite's own backup copies the database as it is between two commits. Whoever has
+the file can be the collector (and read its CA's key, if ca_key_passphrase_file is not used): keep it so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from pathlib import Path
+
+from haidang_wire.errors import HaidangError
+
+_DATABASE = "collector.db"
+_NEEDED = (_DATABASE, "ca.key", "ca.pem")
+
+
+def backup(state_dir: Path, to: Path) -> list[str]:
+    """Write the state to a tar file of mode 0600, whole or not at all; the names in it. Raises HaidangError."""
+    new = to.with_name(to.name + ".new")
+    try:
+        with tempfile.TemporaryDirectory(dir=state_dir, prefix=".backup-") as folder:
+            copy = Path(folder) / _DATABASE
+            _copy_database(state_dir / _DATABASE, copy)
+            files = [file for file in sorted(state_dir.iterdir()) if file.is_file() and _DATABASE not in file.name]
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
+                for each in (copy, *files):
+                    tar.add(each, each.name)
+                tar.close()
+                file.flush()
+                os.fsync(file.fileno())
+        new.replace(to)
+    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+        new.unlink(missing_ok=True)
+        raise HaidangError(f"the backup can't be made: {error}", where=str(to)) from error
+    return [_DATABASE, *(file.name for file in files)]
+
+
+def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
+    """Put a backup into the state folder, for the folder's owner; the names that were in it.
+
+    Raises HaidangError for a file that is no whole backup (then nothing is changed), and for a folder that has
+    a state already, unless it is forced; what was there is kept beside it.
+    """
+    if (state_dir / _DATABASE).exists() and not force:
+        raise HaidangError(
+            "there is a state already", where=str(state_dir), remedy="Stop the collector and give --force to replace it"
+        )
+    try:
+        with tempfile.TemporaryDirectory(dir=state_dir, prefix=".restore-") as folder:
+            names = _unpack(source, Path(folder))
+            kept = state_dir / "before-restore"
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir(mode=0o700)
+            for file in [file for file in state_dir.iterdir() if file.is_file()]:
+                file.rename(kept / file.name)
+            owner = state_dir.stat()
+            for name in names:
+                file = Path(folder) / name
+                os.chown(file, owner.st_uid, owner.st_gid)
+                file.chmod(0o644 if name == "ca.pem" else 0o600)
+                file.rename(state_dir / name)
+            if not any(kept.iterdir()):
+                kept.rmdir()
+    except (OSError, sqlite3.Error, tarfile.TarError, EOFError) as error:
+        raise HaidangError(f"the backup can't be used: {error}", where=str(source)) from error
+    return names
+
+
+def _copy_database(source: Path, to: Path) -> None:
+    # Opened as the file that must be there: sqlite3 would make an empty one.
+    database = sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True, timeout=30)
+    copy = sqlite3.connect(to)
+    try:
+        database.backup(copy)
+        _check(copy)
+    finally:
+        copy.close()
+        database.close()
+
+
+def _unpack(source: Path, folder: Path) -> list[str]:
+    with tarfile.open(source) as tar:
+        members = tar.getmembers()
+        names = [member.name for member in members]
+        if not set(_NEEDED) <= set(names) or any(not m.isfile() or "/" in m.name for m in members):
+            raise tarfile.TarError("it is no backup of a collector")
+        for member in members:  # plain files by plain names; Python 3.11.2 can't be asked to see to that
+            content = tar.extractfile(member)
+            assert content is not None
+            with (folder / member.name).open("wb") as file:
+                shutil.copyfileobj(content, file)
+    database = sqlite3.connect(folder / _DATABASE)
+    try:
+        _check(database)
+    finally:
+        database.close()
+    return names
+
+
+def _check(database: sqlite3.Connection) -> None:
+    ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(str(verdict))

@@ -1,0 +1,149 @@
+"""What the collector serves to machines that install an agent. That it installs is shown on machines that boot (tests/lab)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from haidang_collector.installer import Bundle
+from haidang_wire.errors import ConfigError
+
+from tests.conftest import BIN, Center, Processes
+
+pytestmark = pytest.mark.system
+
+
+def bundle(folder: Path) -> Path:
+    """A small one, with a file of a collector's, which is not an agent's."""
+    folder.mkdir()
+    files = {"a-1-py3-none-any.whl": b"agent", "c-1-py3-none-any.whl": b"collector"}
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    sets = {"3.11-x86_64": {"agent": ["a-1-py3-none-any.whl"], "collector": ["c-1-py3-none-any.whl"]}}
+    checksums = {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
+    (folder / "manifest.json").write_text(
+        json.dumps({"build": "1-x", "version": "1", "files": checksums, "sets": sets})
+    )
+    return folder
+
+
+@pytest.fixture
+def serving(tmp_path: Path, processes: Processes) -> Center:
+    return Center(tmp_path, processes, extra=f'bundle_dir = "{bundle(tmp_path / "bundle")}"\n')
+
+
+def test_the_script_is_the_one_the_line_names_and_pins_the_ca(serving: Center) -> None:
+    status, script = serving.get("/install.sh")
+    assert status == 200
+    assert serving.command("installer").encode() == script.rstrip()
+    line = serving.command("token", "create", "--site", "ttdl", "--line")
+    assert hashlib.sha256(script).hexdigest() in line
+    pem = (serving.state / "ca.pem").read_text()
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    assert f"--fingerprint '{fingerprint}'" in script.decode()
+    assert serving.url in script.decode()
+    assert subprocess.run(["sh", "-n"], input=script, capture_output=True).returncode == 0
+
+
+def test_only_what_agents_need_is_served(serving: Center) -> None:
+    assert json.loads(serving.get("/install/manifest.json")[1])["build"] == "1-x"
+    assert serving.get("/install/a-1-py3-none-any.whl") == (200, b"agent")
+    for name in ("c-1-py3-none-any.whl", "..%2Fcollector%2Fca.key", "%2Fetc%2Fpasswd", "nothing.whl"):
+        assert serving.get(f"/install/{name}")[0] == 404
+
+
+def test_a_collector_without_a_bundle_says_so(center: Center) -> None:
+    assert center.get("/install/manifest.json")[0] == 404
+    assert center.get("/install.sh")[0] == 200
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"sets": 3}', '{"sets": {"3.11": {}}}', '{"sets": {"3.11": 1}}'])
+def test_what_is_no_bundle_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match="bundle"):
+        Bundle(str(tmp_path))
+    with pytest.raises(ConfigError, match="bundle"):
+        Bundle(str(tmp_path / "none"))
+
+
+def test_the_line_stops_where_it_must(serving: Center, tmp_path: Path) -> None:
+    """The shell's part of it, without a machine to install on."""
+    line = serving.command("token", "create", "--site", "ttdl", "--line").replace("sudo ", "")
+    environment = {**os.environ, "LC_ALL": "vi_VN.UTF-8"}
+
+    def run(text: str, path: str = "") -> subprocess.CompletedProcess[str]:
+        given = {**environment, "PATH": path} if path else environment
+        command = [shutil.which("sh") or "sh", "-c", text]
+        return subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=60)
+
+    changed = re.sub(r"echo '(.)", lambda first: f"echo '{'0' if first[1] != '0' else '1'}", line)
+    assert "FAILED" in run(changed).stdout + run(changed).stderr
+    gone = run(line.replace(serving.url, "https://127.0.0.1:9"))
+    assert gone.returncode != 0
+    assert "ip route" in gone.stderr
+    # No Python: everything else of the line is there.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "curl", "sha256sum", "mktemp", "cat", "rm", "echo"):
+        (tools / name).symlink_to(shutil.which(name) or name)
+    assert "Python 3.9.2 trở lên" in run(line, str(tools)).stderr
+
+
+def test_an_old_python_can_read_the_program(serving: Center, tmp_path: Path) -> None:
+    file = tmp_path / "install.py"
+    text = serving.get("/install.sh")[1].decode()
+    file.write_text(
+        text.split("<<'HAIDANG_END_OF_PROGRAM'\n")[1].split("\nHAIDANG_END_OF_PROGRAM")[0], encoding="utf-8"
+    )
+    command = ["-c", f"import ast; ast.parse(open({str(file)!r}, encoding='utf-8').read(), feature_version=(3, 9))"]
+    assert subprocess.run([sys.executable, *command], capture_output=True).returncode == 0
+
+
+# Backup
+
+
+def test_a_backup_of_a_running_collector_is_the_collector(center: Center, tmp_path: Path, processes: Processes) -> None:
+    identity = center.enrol(tmp_path / "agent") / "identity.pem"
+    saved = tmp_path / "saved.tar.gz"
+    assert "collector.db" in center.command("backup", str(saved))
+    assert saved.stat().st_mode & 0o077 == 0
+    refused = subprocess.run(
+        [str(BIN / "haidang-collector"), "--config", str(center.config), "restore", str(saved)],
+        capture_output=True,
+        text=True,
+    )
+    assert "there is a state already" in refused.stderr
+    center.process.kill()
+    center.process.wait()
+    shutil.rmtree(center.state)
+    center.command("restore", str(saved))
+    center.start()
+    assert center.get("/v1/assignment", identity)[0] == 200
+    assert (center.state / "ca.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_broken_backup_changes_nothing(center: Center, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.tar.gz"
+    center.command("backup", str(saved))
+    center.process.kill()
+    center.process.wait()
+    before = {
+        file.name: file.read_bytes() for file in center.state.iterdir() if file.is_file() and "db" not in file.name
+    }
+    whole = saved.read_bytes()
+    for broken in (b"", b"nothing", whole[: len(whole) // 2], whole[:-200]):
+        saved.write_bytes(broken)
+        command = [str(BIN / "haidang-collector"), "--config", str(center.config), "restore", "--force", str(saved)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "backup can't be used" in done.stderr
+        assert {name: (center.state / name).read_bytes() for name in before} == before
+    assert not list(center.state.glob(".restore-*"))
