@@ -18,7 +18,7 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 	@$(BIN)/python tools/up.py
 
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium $(NPM)
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium debootstrap systemd-container $(NPM)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
@@ -26,6 +26,7 @@ lint: $(INSTALLED)  ## style, types, import contract
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@cd ansible && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/ansible-lint --offline -q
 	@$(BIN)/lint-imports
 
 docs: $(INSTALLED)  ## write the generated references anew
@@ -34,6 +35,13 @@ docs: $(INSTALLED)  ## write the generated references anew
 dashboards: $(INSTALLED)  ## build Grafana's dashboards anew
 	@$(BIN)/python -m dashboards
 
+bundle: $(INSTALLED)  ## dist/: what machines without internet install from
+	@$(BIN)/python tools/bundle.py
+
+lab: $(INSTALLED)  ## a province of real machines, installed by Ansible, and a shell to break it with (as root)
+	@sh tools/packages.sh debootstrap systemd-container iproute2 nftables openssh-client
+	@$(BIN)/python -m tests.lab
+
 bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 	@sh tools/packages.sh prometheus-node-exporter zabbix-agent2 prometheus-pushgateway victoria-metrics prometheus-snmp-exporter snmpd snmp snmptrapd fping smokeping prometheus-blackbox-exporter fusioninventory-agent
 	@$(BIN)/python bench/run.py
@@ -41,4 +49,4 @@ bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 clean:  ## remove the virtual environment and the state of `make up`
 	rm -rf .venv .state
 
-.PHONY: help setup up test lint docs dashboards bench clean
+.PHONY: help setup up test lint docs dashboards bundle lab bench clean

@@ -58,7 +58,7 @@ def registry_reference() -> str:
         "in force, at once and whole; `registry routes FILE` makes Alertmanager routes of it.",
     ]
     kinds = (registry.Province, registry.Site, registry.Officer, registry.Carrier, registry.Circuit, registry.End)
-    others = (registry.Device, registry.Service, registry.Documents, registry.Targets)
+    others = (registry.Device, registry.Service, registry.Documents, registry.Host, registry.Targets)
     for model in (registry.Registry, *kinds, *others):
         text = " ".join((model.__doc__ or "").split())
         lines += ["", f"## {model.__name__}", "", text, "", "| key | default |", "|---|---|"]

@@ -13,6 +13,7 @@ Identifier = Field(pattern=f"^(?:{IDENTIFIER.pattern})$")
 Level = Literal["province", "department", "district", "commune", "other"]
 Role = Literal["switch", "router", "appliance", "ups", "other"]
 ServiceKind = Literal["portal", "document_system", "one_stop", "public_service", "other"]
+HostRole = Literal["probe", "wan", "switch"]
 Medium = Literal["fiber", "copper", "radio", "satellite", "other"]
 
 
@@ -147,6 +148,24 @@ class Service(_Strict):
     documents: Documents | None = None
 
 
+class Host(_Strict):
+    """A machine that Ansible installs the agent on; `id` is the agent's name. `address` and `port` are its sshd's,
+    `user` who logs in there (empty: Ansible's own choice). `roles` are what it does besides: `probe` polls devices,
+    `wan` answers and measures paths, `switch` reads its own optics and neighbours."""
+
+    id: str = Identifier
+    site: str
+    address: str
+    port: int = Field(default=22, ge=1, le=65535)
+    user: str = Field(default="", max_length=32)
+    roles: list[HostRole] = []
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return str(ipaddress.ip_address(value))
+
+
 class Targets(_Strict):
     """What the plan wants, each a share from 0 to 1."""
 
@@ -179,6 +198,7 @@ class Registry(_Strict):
     circuits: list[Circuit] = []
     devices: list[Device] = []
     services: list[Service] = []
+    hosts: list[Host] = []
 
     @property
     def center(self) -> str:

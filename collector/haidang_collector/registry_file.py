@@ -149,7 +149,7 @@ def load_registry(path: Path) -> Registry:
 
 
 def _check_references(registry: Registry, document: _Document) -> None:
-    for kind in ("sites", "carriers", "circuits", "devices", "services"):
+    for kind in ("sites", "carriers", "circuits", "devices", "services", "hosts"):
         seen: set[str] = set()
         for index, each in enumerate(getattr(registry, kind)):
             if each.id in seen:
@@ -159,6 +159,9 @@ def _check_references(registry: Registry, document: _Document) -> None:
     _check_devices(registry, document)
     _check_circuits(registry, document)
     _check_services(registry, document)
+    for index, host in enumerate(registry.hosts):
+        if registry.site(host.site) is None:
+            document.fault(("hosts", index, "site"), f"there is no site {host.site!r}")
 
 
 def _check_services(registry: Registry, document: _Document) -> None:
