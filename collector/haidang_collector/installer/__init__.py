@@ -33,7 +33,7 @@ def line(url: str, fingerprint: str, token: str) -> str:
     return (
         f"curl -fsSk -m 60 -o haidang.sh {url}/install.sh || {{ echo {shlex.quote(unreached)} >&2; false; }}"
         f" && echo '{checksum}  haidang.sh' | sha256sum -c --quiet"
-        f" && echo {token} | sudo sh haidang.sh"
+        f" && echo {token} | $(command -v sudo) sh haidang.sh"
     )
 
 
