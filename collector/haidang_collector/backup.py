@@ -26,7 +26,7 @@ def backup(state_dir: Path, to: Path) -> list[str]:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".backup-") as folder:
             copy = Path(folder) / _DATABASE
             _copy_database(state_dir / _DATABASE, copy)
-            files = [file for file in sorted(state_dir.iterdir()) if file.is_file() and _DATABASE not in file.name]
+            files = [file for file in sorted(state_dir.iterdir()) if _is_state(file, to)]
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
                 for each in (copy, *files):
@@ -57,7 +57,7 @@ def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
             kept = state_dir / "before-restore"
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(mode=0o700)
-            for file in [file for file in state_dir.iterdir() if file.is_file()]:
+            for file in [file for file in state_dir.iterdir() if file.is_file() and not _is_same(file, source)]:
                 file.rename(kept / file.name)
             owner = state_dir.stat()
             for name in names:
@@ -70,6 +70,15 @@ def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
     except (OSError, sqlite3.Error, tarfile.TarError, EOFError) as error:
         raise HaidangError(f"the backup can't be used: {error}", where=str(source)) from error
     return names
+
+
+def _is_state(file: Path, backup: Path) -> bool:
+    # The database is copied by itself; a backup is none of the state, though it may stand in the same folder.
+    return file.is_file() and _DATABASE not in file.name and not _is_same(file, backup)
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    return file.resolve() == other.resolve()
 
 
 def _copy_database(source: Path, to: Path) -> None:

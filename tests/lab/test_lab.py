@@ -153,7 +153,8 @@ def line(province: Province) -> str:
 def test_one_line_installs_upgrades_and_uninstalls(province: Province) -> None:
     machine = province.lab[BY_HAND]
     said = line(province)
-    machine.run("sh", "-c", f"cd /root && {said}")
+    # As on a machine where root's files are nobody else's to read, and after `su`.
+    machine.run("sh", "-c", f"umask 077 && PATH=/usr/bin:/bin && cd /root && {said}")
     province.wait_until_live(BY_HAND)
     assert machine.run("systemctl", "is-active", "haidang-agent") == "active"
     assert machine.run("systemctl", "is-enabled", "haidang-agent") == "enabled"

@@ -124,7 +124,13 @@ def test_a_backup_of_a_running_collector_is_the_collector(center: Center, tmp_pa
     center.process.kill()
     center.process.wait()
     shutil.rmtree(center.state)
-    center.command("restore", str(saved))
+    # From within the folder too, where it is left as it is.
+    center.state.mkdir(mode=0o700)
+    inside = Path(shutil.copy(saved, center.state / "inside.tar.gz"))
+    center.command("restore", str(inside))
+    assert inside.exists()
+    assert not (center.state / "before-restore").exists()
+    inside.unlink()
     center.start()
     assert center.get("/v1/assignment", identity)[0] == 200
     assert (center.state / "ca.key").stat().st_mode & 0o077 == 0

@@ -371,8 +371,8 @@ def install(options: argparse.Namespace) -> dict[str, object]:
         delivers(began, options.wait)
         shutil.rmtree(version.folder, ignore_errors=True)
         raise Failure("rolled back", build=version.build, detail=wrong, before=before.name)
-    for folder in LINK.parent.glob(f"{VERSIONS}*"):
-        if folder not in (version.folder, before) and (folder / ".complete").exists():
+    for folder in LINK.parent.glob(f"{VERSIONS}*"):  # older ones, and what a power cut left unfinished
+        if folder not in (version.folder, before) and "by-hand" not in folder.name:
             shutil.rmtree(folder, ignore_errors=True)
     if wrong:
         raise Failure("not delivered", build=version.build, seconds=int(options.wait), detail=wrong)
@@ -451,6 +451,8 @@ def main() -> int:
     parser.add_argument("--url", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--fingerprint", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.umask(0o022)  # the agent's user must be able to read its program, whatever root is used to
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"  # as after `su`
     try:
         if os.geteuid() != 0:
             raise Failure("not root")
