@@ -137,6 +137,11 @@ def near(at: float) -> object:
     return pytest.approx(at, abs=1.2)
 
 
+def soon(after: float) -> object:
+    # A line that has its light back carries nothing until ARP, which asks each second, has found the other end.
+    return pytest.approx(after + 1, abs=1.7)
+
+
 def test_a_cut_is_one_page_that_says_everything_and_the_ledger_is_right_to_the_second(province: Province) -> None:
     cut = province.wan.cut("r2-hub")
     province.expect(("HaidangSiteDown", "hub"))
@@ -164,7 +169,7 @@ def test_a_cut_is_one_page_that_says_everything_and_the_ledger_is_right_to_the_s
         assert started == near(cut)
         assert restored <= ended < reached + 3
     started, ended = province.downtime("circuit", "r2-hub", cut)
-    assert (started, ended) == (near(cut), near(restored))
+    assert (started, ended) == (near(cut), soon(restored))
     ((cause, outage_started, outage_officials),) = province.ledger(
         "SELECT cause, started, officials FROM outages WHERE site = 'hub' AND started > ?", cut - 2
     )
@@ -180,7 +185,7 @@ def test_a_cut_of_the_ring_warns_of_one_circuit_and_cuts_nobody_off(province: Pr
     assert "reached another way" in province.text("HaidangCircuitDown")
     restored = province.wan.restore("r3-r4")
     province.repaired()
-    assert province.downtime("circuit", "r3-r4", cut) == (near(cut), near(restored))
+    assert province.downtime("circuit", "r3-r4", cut) == (near(cut), soon(restored))
 
 
 def test_a_second_cut_of_the_ring_pages_the_site_between(province: Province) -> None:

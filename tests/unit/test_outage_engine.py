@@ -130,6 +130,26 @@ def test_a_router_that_only_keeps_still_is_no_outage_while_its_site_delivers() -
     assert province.engine.site_states["x1"] != "down"
 
 
+def test_what_was_delivered_between_two_cuts_does_not_keep_a_site_up() -> None:
+    """Its router has had no time to answer; the outage goes on, and no other is opened for its circuit."""
+    province = Province()
+    province.cut("hub-x2")
+    province.run(8)
+    (first,) = province.open
+    for _ in range(3):
+        province.repair("hub-x2")
+        province.say("pc-x2", "x2", "host")
+        province.run(0.5)
+        province.cut("hub-x2")
+        province.run(9.5)
+    province.run(60)
+    assert [(outage.id, outage.down) for outage in province.open] == [(first.id, {"x2"})]
+    assert province.engine.site_states["x2"] == "down"
+    province.repair("hub-x2")
+    province.run(160)
+    assert province.open == []
+
+
 def test_the_center_without_its_uplink_is_one_outage_not_eleven() -> None:
     province = Province()
     province.isolated = True

@@ -26,6 +26,8 @@ _RETURN_SECONDS = 6.0
 # certain; when some should be, something else is odd, and it is given time.
 _CIRCUIT_SECONDS = 6.0
 _BRIDGE_SECONDS = 20.0
+# A site whose ports went dark, and of which nothing came for so long since, is silent.
+_UNHEARD_SECONDS = 2.0
 _FLAPS = 2
 _FEEDER_SECONDS = 30.0
 _ISOLATED_SITES = 2
@@ -70,6 +72,7 @@ class Engine:
     def evaluate(self, now: float) -> Changes:
         """Look at everything once."""
         picture = self.sight.look(now)
+        self._doubt_what_was_heard(picture, now)
         changes = Changes()
         lost = set(picture.down)
         unknown = set(self._sites) - lost - set(picture.up) - {self.registry.center}
@@ -84,6 +87,16 @@ class Engine:
         self._clear(picture, now, changes)
         self._note_states(lost, picture, now, changes)
         return changes
+
+    def _doubt_what_was_heard(self, picture: Picture, now: float) -> None:
+        """A delivery shows that its site was reached then. When ports on every way to it went dark after that, its
+        router is still silent, and nothing more comes, it is cut off again: so when a line flaps."""
+        for site, heard in picture.heard.items():
+            told = {name: self.sight.went_dark(name, heard) for name in picture.circuits_down}
+            dark = {name: at for name, at in told.items() if at is not None and now - at >= _UNHEARD_SECONDS}
+            if dark and site not in reached(self.graph, (), dark):
+                del picture.up[site]
+                picture.down[site] = min(dark.values())
 
     def _isolated(self, picture: Picture, found: list[Region]) -> bool:
         """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""

@@ -14,11 +14,12 @@ _HEARD_AFTER_SECONDS = 1.0
 @dataclass
 class Picture:
     """Values are since when, in Unix seconds. A site that is neither up nor down is not known; `doubtful` ones are up
-    and do not answer now."""
+    and do not answer now; `heard` ones are up only because something of theirs was delivered, at that time."""
 
     up: dict[str, float] = field(default_factory=dict)
     down: dict[str, float] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
+    heard: dict[str, float] = field(default_factory=dict)
     circuits_down: dict[str, float] = field(default_factory=dict)
 
 
@@ -48,6 +49,7 @@ class Sight:
                     picture.doubtful.add(name)
             elif heard > state.since + _HEARD_AFTER_SECONDS:
                 picture.up[name] = self._heard_since.setdefault(name, heard)
+                picture.heard[name] = heard
             else:
                 self._heard_since.pop(name, None)
                 picture.down[name] = state.since
@@ -82,6 +84,13 @@ class Sight:
         """Whether a port of a circuit was said to have no link, or still to have none, after this time."""
         ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
         return any(port is not None and not port.up and port.seen > after for port in ports)
+
+    def went_dark(self, name: str, after: float) -> float | None:
+        """When a port of a circuit lost its link, if that was after this time."""
+        ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
+        return max(
+            (port.since for port in ports if port is not None and not port.up and port.since > after), default=None
+        )
 
     def circuit_up_since(self, name: str, started: float) -> float | None:
         ports = [self.evidence.ports.get((end.device, end.interface)) for end in self._circuits[name].ends]
