@@ -136,7 +136,7 @@ def test_what_was_delivered_between_two_cuts_does_not_keep_a_site_up() -> None:
     province.cut("hub-x2")
     province.run(8)
     (first,) = province.open
-    for _ in range(3):
+    for _ in range(14):  # for longer than a flapping line is waited for
         province.repair("hub-x2")
         province.say("pc-x2", "x2", "host")
         province.run(0.5)

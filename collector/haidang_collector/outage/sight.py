@@ -59,6 +59,10 @@ class Sight:
                 picture.circuits_down[name] = since
         return picture
 
+    def heard_no_more(self, site: str) -> None:
+        """What is delivered next begins a new time of being reached."""
+        self._heard_since.pop(site, None)
+
     def circuit_down_since(self, name: str, now: float) -> float | None:
         """Since when a circuit is known to carry nothing: a port without link tells it, or probes along it
         of which none passes."""
