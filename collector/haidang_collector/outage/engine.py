@@ -97,7 +97,7 @@ class Engine:
             if dark and site not in reached(self.graph, (), dark):
                 del picture.up[site]
                 picture.down[site] = min(dark.values())
-                self.sight.heard_no_more(site)
+                self.sight.forget_heard(site, max(dark.values()))
 
     def _isolated(self, picture: Picture, found: list[Region]) -> bool:
         """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""

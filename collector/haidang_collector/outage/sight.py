@@ -32,6 +32,7 @@ class Sight:
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}
         self._heard_since: dict[str, float] = {}
+        self._forgotten: dict[str, float] = {}
         center = self._sites.get(registry.center)
         self._probe = center.probe if center else ""
 
@@ -47,7 +48,7 @@ class Sight:
                 picture.up[name] = state.since
                 if state.silent_seconds > 0:
                     picture.doubtful.add(name)
-            elif heard > state.since + _HEARD_AFTER_SECONDS:
+            elif heard > max(state.since + _HEARD_AFTER_SECONDS, self._forgotten.get(name, 0.0)):
                 picture.up[name] = self._heard_since.setdefault(name, heard)
                 picture.heard[name] = heard
             else:
@@ -59,9 +60,10 @@ class Sight:
                 picture.circuits_down[name] = since
         return picture
 
-    def heard_no_more(self, site: str) -> None:
-        """What is delivered next begins a new time of being reached."""
+    def forget_heard(self, site: str, until: float) -> None:
+        """What was delivered until then shows nothing any more; the next delivery begins anew."""
         self._heard_since.pop(site, None)
+        self._forgotten[site] = until
 
     def circuit_down_since(self, name: str, now: float) -> float | None:
         """Since when a circuit is known to carry nothing: a port without link tells it, or probes along it
