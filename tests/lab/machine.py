@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conftest import wait_for
-from tests.lab.base import REPOSITORY
 
 RUN = Path("/run/haidang-lab")
 PREFIX = "hdl-"
@@ -245,6 +244,3 @@ def sweep(name: str) -> None:
     _remove_groups(namespace)
     if Path(f"/run/netns/{namespace}").exists():
         command("ip", "netns", "delete", namespace)
-
-
-__all__ = ["BRIDGE", "PREFIX", "REPOSITORY", "RUN", "Machine", "command", "sweep"]
