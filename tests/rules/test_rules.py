@@ -261,6 +261,7 @@ CASES = [
     Case("HaidangSiteDown", 0.95, {**outage("site"), ASKED: "1x9 0x9"}, named("site"), interval="5s"),
     Case("HaidangSiteDown", 1.3, {**outage("site"), ASKED: "1x9 0x9"}, interval="5s"),
     Case("HaidangSiteDown", 0.95, {**outage("site"), ASKED: "1x60"}, interval="5s"),
+    Case("HaidangSiteDown", 0.95, {**outage("site"), ASKED: "1x10 0x9"}, interval="5s"),  # it was closed before
     Case("HaidangCenterIsolated", 2, outage("center"), named("center")),
     Case("HaidangCenterIsolated", 2, outage("site")),
     Case("HaidangCircuitDown", 2, outage("circuit"), named("circuit")),
@@ -445,6 +446,7 @@ def loaded(minutes: int) -> dict[str, str]:
 
 LOADED, LONG_LOADED = loaded(60), loaded(800)
 RECORDED = [
+    ("outage:haidang_outage_open:held", {'haidang_outage_open{outage="o1"}': "1x60"}, '{outage="o1"}', 1),
     ("site:haidang_workstations_unsupported:count", {**one("workstation_support_ends_timestamp_seconds", "1x60"),
         'haidang_workstation_support_ends_timestamp_seconds{site="a",agent="y"}': "1e9x60"}, '{site="a"}', 1),
     ("site:haidang_workstations_unprotected:count", {**one("workstation_antivirus_on", "0x60"),
