@@ -95,6 +95,7 @@ class Service:
     def _watch(self) -> int:
         pause = min(10.0, int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6)
         next_status = 0.0
+        shown: tuple[bool, str] | None = None
         while not self._stop.wait(pause):
             dead = [t.name for t in [*self._runners, self._uplink] if not t.is_alive()]
             if time.monotonic() - self._uplink.alive_at > _UPLINK_DEAD_SECONDS:
@@ -103,7 +104,10 @@ class Service:
                 log.critical("ended by itself: %s; the service manager is to start the agent again", ", ".join(dead))
                 return 1
             _notify("WATCHDOG=1")
-            if time.monotonic() >= next_status:
+            uplink = self._uplink.state
+            now = (uplink.last_delivery is not None, uplink.last_error)
+            if now != shown or time.monotonic() >= next_status:
+                shown = now
                 next_status = time.monotonic() + _STATUS_SECONDS
                 self._write_status()
         return 0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from haidang_agent.status import read as read_status
 
 from tests.conftest import BIN, Center, Processes, agent_command, delivery, report, require, wait_for
 
@@ -126,6 +127,17 @@ def test_agent_killed_keeps_what_it_saw(center: Center, tmp_path: Path, processe
     )
     first = sequences(center, "may-1")[min(sequences(center, "may-1"))]
     assert first == set(range(1, max(first) + 1))
+
+
+def test_what_goes_wrong_is_shown_at_once(center: Center, tmp_path: Path, processes: Processes) -> None:
+    folder = center.enrol(tmp_path / "agent")
+    run_agent(processes, folder, env={"WATCHDOG_USEC": "1000000"})  # it looks twice a second, for `status` and itself
+    wait_for("the first delivery is shown", lambda: (now := read_status(folder)) and now.last_delivery, 20)
+    center.process.send_signal(signal.SIGKILL)
+    center.process.wait()
+    wait_for("what is wrong is shown", lambda: (now := read_status(folder)) and now.last_error, 20)
+    center.start()
+    wait_for("it is well again", lambda: (now := read_status(folder)) and not now.last_error, 20)
 
 
 @pytest.fixture
