@@ -296,6 +296,18 @@ def test_an_upgrade_goes_in_waves_and_is_taken_back_where_it_fails(province: Pro
     assert "runs again" in said
     assert version(province, "xa-1") == old
     province.wait_until_live("xa-1")
+    # What fails half-way through the change is taken back as well.
+    systemctl = province.lab["xa-1"].file("/usr/local/bin/systemctl")
+    once = 'if [ "$1" = enable ] && mkdir /root/failed; then echo the disk is worn out >&2; exit 1; fi'
+    systemctl.write_text(f'#!/bin/sh\n{once}\nexec /usr/bin/systemctl "$@"\n')
+    systemctl.chmod(0o755)
+    try:
+        said = province.ansible("agencies.yml", "--limit", "xa-1", fails=True)
+    finally:
+        systemctl.unlink()
+    assert re.search(r"worn out.{,1000}runs again", said, re.DOTALL), said[-3000:]
+    assert version(province, "xa-1") == old
+    province.wait_until_live("xa-1")
     # A good one, and a machine that can't take it: its wave is the last, and it is named.
     province.bundle = other_version(province, "0.1.2")
     province.ansible("datacenter.yml", "--limit", "collector")

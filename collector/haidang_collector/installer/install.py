@@ -90,6 +90,10 @@ TEXTS = {
                       " xem haidang-agent doctor"),
     "rolled back": ("{build} did not work ({detail}): {before} runs again, nothing is lost",
                     "{build} không hoạt động ({detail}): đã chạy lại {before}, không mất gì"),
+    "not back": ("{build} did not work ({detail}), and {before}, which is in its place again, does not deliver either"
+                 " ({again}). What was measured is kept; haidang-agent doctor says more",
+                 "{build} không hoạt động ({detail}), và {before} đã đặt lại cũng chưa gửi được ({again}). Số liệu đã đo"
+                 " vẫn được giữ; xem haidang-agent doctor"),
     "fetch": ("Fetching {build}: {count} files", "Đang tải {build}: {count} tệp"),
     "make": ("Making {folder}", "Đang tạo {folder}"),
     "enrol": ("Enrolling", "Đang ghi danh"),
@@ -251,7 +255,9 @@ class Version:
 
 def units(folder: Path, roles: tuple[str, ...]) -> dict[Path, str]:
     """The unit files of a version."""
-    packaging = next(folder.glob("lib/python3*/site-packages/haidang_agent/packaging"))
+    packaging = next(folder.glob("lib/python3*/site-packages/haidang_agent/packaging"), None)
+    if packaging is None:
+        raise Failure("disk", where=folder, detail="no units in it")
     found = {UNITS / name: packaging / name for name in (SERVICE, PRIVILEGED, TIMER)}
     found.update({DROP_INS / f"{role}.conf": packaging / f"{role}.conf" for role in roles})
     return {to: file.read_text(encoding="utf-8") for to, file in found.items() if file.exists()}
@@ -272,15 +278,26 @@ def put_units(wanted: dict[Path, str]) -> None:
             file.unlink(missing_ok=True)
     for file, text in wanted.items():
         file.parent.mkdir(exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        new = file.with_name(f"{file.name}.new")  # a full disk must not leave half a unit
+        try:
+            new.write_text(text, encoding="utf-8")
+            new.replace(file)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
     run("systemctl", "daemon-reload")
+
+
+def by_hand() -> Path:
+    """An installation by hand is a folder where the link is to be: it becomes the version before."""
+    folder = LINK.rename(LINK.with_name(f"{VERSIONS}by-hand-{int(time.time())}"))
+    LINK.symlink_to(folder.name)
+    return folder
 
 
 def switch(folder: Path, roles: tuple[str, ...]) -> None:
     """Make a version the one in use, and start it."""
     put_units(units(folder, roles))
-    if LINK.exists() and not LINK.is_symlink():  # of an installation by hand
-        LINK.rename(LINK.with_name(f"{VERSIONS}by-hand-{int(time.time())}"))
     new = LINK.with_name(f"{LINK.name}.new")
     new.unlink(missing_ok=True)
     new.symlink_to(folder.name)
@@ -309,6 +326,16 @@ def delivers(since: float, seconds: float) -> str:
             break
         time.sleep(0.5)
     return detail.strip().replace("\n", "; ") or "no delivery"
+
+
+def works(folder: Path, roles: tuple[str, ...], seconds: float) -> str:
+    """Switch to a version and wait for what it delivers; what is wrong, or nothing."""
+    began = time.time()
+    try:
+        switch(folder, roles)
+    except (Failure, OSError) as failure:
+        return str(failure)
+    return delivers(began, seconds)
 
 
 def enrol(url: str, fingerprint: str, folder: Path, name: str, token: str) -> None:
@@ -362,15 +389,14 @@ def install(options: argparse.Namespace) -> dict[str, object]:
     if not enrolled:
         enrol(options.url, options.fingerprint, version.folder, options.name, token)
     tell("start")
-    began = time.time()
-    switch(version.folder, roles)
-    wrong = delivers(began, options.wait)
+    if LINK.exists() and not LINK.is_symlink():
+        before = by_hand()
+    wrong = works(version.folder, roles, options.wait)
     if wrong and before and before != version.folder:
-        began = time.time()
-        switch(before, present)
-        delivers(began, options.wait)
+        again = works(before, present, options.wait)
         shutil.rmtree(version.folder, ignore_errors=True)
-        raise Failure("rolled back", build=version.build, detail=wrong, before=before.name)
+        key = "not back" if again else "rolled back"
+        raise Failure(key, build=version.build, detail=wrong, before=before.name, again=again)
     for folder in LINK.parent.glob(f"{VERSIONS}*"):  # older ones, and what a power cut left unfinished
         if folder not in (version.folder, before) and "by-hand" not in folder.name:
             shutil.rmtree(folder, ignore_errors=True)
