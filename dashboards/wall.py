@@ -16,12 +16,13 @@ def build(board: Board) -> None:
                  steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
     board.number("Officials cut off", "Officials of the sites that are down.", "sum(haidang_outage_officials) or vector(0)",
                  steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
+    cause = f"cause_{board.language}"
     board.table(
         "Active outages", "One row a failure: where, why, since when, who is behind it.",
         "sort_desc((time() - haidang_outage_start_timestamp_seconds)"
-        " * on (outage) group_left (cause) haidang_outage_info"
+        f" * on (outage) group_left ({cause}) haidang_outage_info"
         " * on (outage) group_left (kind, site, circuit, carrier) haidang_outage_open{planned=\"0\"})",
-        {"site": "Site", "circuit": "Circuit", "carrier": "Carrier", "cause": "Cause", "Value": "For"},
+        {"site": "Site", "circuit": "Circuit", "carrier": "Carrier", cause: "Cause", "Value": "For"},
         unit="s", width=24, height=9, steps=share(300, 3600), empty="No outage is open.",
         links={"site": site, "circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")},
     )  # fmt: skip

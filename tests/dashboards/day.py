@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cramjam
 import yaml
+from haidang_collector.outage import remarks
 from haidang_collector.remote_write import WriteRequest
 from haidang_wire.metrics import CATALOGUE, samples_of
 
@@ -189,10 +190,10 @@ def _outages(day: Day, now: float) -> None:
         def during(value: float, outage: Outage = outage) -> Values:
             return lambda step: value if outage.at(step) else None
 
-        own = {"outage": name}
+        own, words = {"outage": name}, remarks.CAUSES[outage.cause]
         day.add("outage_open", during(1), **own, kind="site", site=f"site-{outage.site}", circuit=f"c-{outage.site}",
                 carrier="carrier-1", planned="0")  # fmt: skip
-        day.add("outage_info", during(1), **own, cause=outage.cause)
+        day.add("outage_info", during(1), **own, cause=outage.cause, cause_en=words.en, cause_vi=words.vi)
         day.add("outage_sites", during(1), **own)
         day.add("outage_officials", during(20.0 + outage.site % 60), **own)
         day.add("outage_start_timestamp_seconds", during(begins), **own)

@@ -111,12 +111,15 @@ def test_an_outage_is_told_in_both_languages(console: Console) -> None:
     expect(outage(page)).to_contain_text("UBND xã Đông Hòa", timeout=40_000)
     expect(outage(page)).to_contain_text("Viễn thông A 0200 800 119")
     expect(outage(page)).to_contain_text("VT-hub-x1")
+    expect(outage(page)).to_contain_text("không có thông tin về cổng tại hub")
+    expect(outage(page)).to_contain_text(" phút")
     expect(outage(page)).to_contain_text(f"1 cơ quan, {10 + SITES.index('x1')} cán bộ")
     assert page.locator("html").get_attribute("lang") == "vi"
     expect(page.locator("#sites-rows tr").first).to_contain_text("UBND xã Đông Hòa")  # what is down stands first
     expect(page.locator("#sites-rows tr").first).to_contain_text("mất kết nối")
     page.get_by_role("link", name="English").click()
     expect(page.get_by_role("heading", name="Open outages")).to_be_visible()
+    expect(outage(page)).to_contain_text("nothing is known of the port at hub")
     expect(page.locator("#sites-rows tr").first).to_contain_text("down")
     assert page.locator("#agents-rows tr").count() == 1
 

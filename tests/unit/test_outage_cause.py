@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Any
 
 import pytest
+from haidang_collector.outage import remarks
 from haidang_collector.outage.cause import Kind
+from haidang_collector.outage.remarks import remark
 
 from tests.unit.province import Province
 
@@ -22,7 +25,7 @@ def hub_cut_off(province: Province) -> tuple[Kind, str]:
     province.run(10)
     (outage,) = province.open
     assert outage.site == "hub"
-    return outage.cause.kind, " ".join(outage.cause.evidence)
+    return outage.cause.kind, " ".join(said.en for said in outage.cause.evidence)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +135,12 @@ def test_an_old_report_does_not_undo_what_a_newer_event_said() -> None:
     province.say("sw-r2", "r2", "host", samples=[sample])
     province.now = now
     assert not port.up
+
+
+def test_what_is_said_is_said_in_both_languages() -> None:
+    assert set(remarks.CAUSES) == {str(kind) for kind in Kind}
+    for key, (en, vi) in remarks._REMARKS.items():
+        fields = [sorted({name for _, name, _, _ in Formatter().parse(text) if name}) for text in (en, vi)]
+        assert fields[0] == fields[1], key
+    nested = remark("at", what=remark("ups", device="ups-1"), at="02:10:00")
+    assert nested == ("UPS ups-1 on battery at 02:10:00", "UPS ups-1 chạy bằng ắc quy lúc 02:10:00")

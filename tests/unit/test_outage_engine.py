@@ -41,7 +41,7 @@ def test_a_hub_cut_off_is_one_outage_that_names_the_fiber_and_lists_who_is_behin
     assert province.engine.officials(outage) == sum(
         site.officials for site in province.registry.sites if site.id in outage.down
     )
-    assert "sw-r2 r2-hub at r2 has no link" in outage.cause.evidence[0]
+    assert "sw-r2 r2-hub at r2 has no link" in outage.cause.evidence[0].en
     assert outage.started == pytest.approx(at, abs=1)
     province.run(100)
     assert len(province.opened) == 1
@@ -77,7 +77,7 @@ def test_power_that_failed_after_its_ups_is_named() -> None:
     province.run(10)
     (outage,) = province.open
     assert (outage.site, outage.cause.kind) == ("x3", Kind.POWER)
-    assert any("on battery" in text for text in outage.cause.evidence)
+    assert any("on battery" in said.en for said in outage.cause.evidence)
 
 
 def test_sites_of_one_feeder_that_go_together_lost_their_power() -> None:
@@ -111,7 +111,7 @@ def test_without_any_word_of_ports_the_cause_is_unknown_and_says_why() -> None:
     province.run(10)
     (outage,) = province.open
     assert (outage.site, outage.cause.kind) == ("hub", Kind.UNKNOWN)
-    assert "nothing is known of the port at r2" in outage.cause.evidence[0]
+    assert "nothing is known of the port at r2" in outage.cause.evidence[0].en
 
 
 def test_a_killed_agent_is_no_outage() -> None:

@@ -132,7 +132,7 @@ def test_power_that_is_told_of_afterwards_is_the_cause(province: Kept) -> None:
     province.late("pc-hub", "hub", at + 1, "host", samples=[sample])
     province.revise()
     assert province.outage.cause.kind == Kind.POWER
-    assert any("pc-hub on battery" in text for text in province.outage.cause.evidence)
+    assert any("pc-hub on battery" in said.en for said in province.outage.cause.evidence)
     assert [row[1] for row in province.revisions()] == ["fiber_cut"]
 
 

@@ -14,6 +14,7 @@ from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.report import Report, as_csv, as_pdf, table
 from haidang_collector.registry import Registry
 from haidang_wire.errors import HaidangError
@@ -161,7 +162,17 @@ def test_the_pdf_holds_every_letter(tmp_path: Path, language: str, texts: list[s
 
 def test_the_ledger_keeps_and_revises_outages(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    outage = Outage("o", "site", "hub", "r2-hub", 1000.0, ("r2-hub",), {"hub"}, {"hub"}, Cause(Kind.UNKNOWN, ("một",)))
+    outage = Outage(
+        "o",
+        "site",
+        "hub",
+        "r2-hub",
+        1000.0,
+        ("r2-hub",),
+        {"hub"},
+        {"hub"},
+        Cause(Kind.UNKNOWN, (Remark("one", "một"),)),
+    )
     down = Downtime("site", "hub", 1000.0, "o")
     with ledger.transaction() as connection:
         kept.save(connection, Changes({"o": outage}, [down]), {"o": 5}, 1010.0)
@@ -169,14 +180,17 @@ def test_the_ledger_keeps_and_revises_outages(tmp_path: Path) -> None:
             [Outage("o", "site", "hub", "r2-hub", 1000.0, ("r2-hub",), {"hub"}, set(), outage.cause)],
             [down],
         )
-        outage.started, outage.cause = 999.0, Cause(Kind.POWER, ("một", "hai"))
+        outage.started, outage.cause = 999.0, Cause(Kind.POWER, (Remark("one", "một"), Remark("two", "hai")))
         kept.revise(connection, outage, "the site says so", 1020.0)
         outage.ended = 1100.0
         kept.save(connection, Changes({"o": outage}, []), {"o": 5}, 1110.0)
         ((found, officials),) = kept.between(connection, 0, 2000)
-        assert (found.started, found.ended, found.cause.kind, officials) == (999.0, 1100.0, Kind.POWER, 5)
+        assert (found.started, found.ended, found.cause, officials) == (999.0, 1100.0, outage.cause, 5)
         (before,) = connection.exec_driver_sql("SELECT started, cause, reason FROM outage_revisions").fetchall()
         assert tuple(before) == (1000.0, "unknown", "the site says so")
+        # A ledger of before has its evidence in English alone.
+        connection.exec_driver_sql("""UPDATE outages SET evidence = '["one"]'""")
+        assert kept.between(connection, 0, 2000)[0][0].cause.evidence == (Remark("one", "one"),)
         assert kept.between(connection, 1200, 2000) == []
     ledger.close()
 

@@ -61,12 +61,17 @@ OUTAGE_METRICS = (
         "outage_info",
         INFO,
         "",
-        ("outage", "cause"),
-        "Why: fiber_cut, far_device, power, carrier, center or unknown.",
+        ("outage", "cause", "cause_en", "cause_vi"),
+        "Why: fiber_cut, far_device, power, carrier, center or unknown; and the same in words.",
         "1 an open outage",
     ),
     _judged(
-        "outage_evidence_info", INFO, "", ("outage", "evidence"), "What speaks for the cause.", "some an open outage"
+        "outage_evidence_info",
+        INFO,
+        "",
+        ("outage", "evidence", "evidence_vi"),
+        "What speaks for the cause, in words.",
+        "some an open outage",
     ),
     _judged("outage_site_info", INFO, "", ("outage", "site"), "A site that is cut off.", "sites an open outage"),
     _judged(

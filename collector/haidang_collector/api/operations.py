@@ -105,6 +105,6 @@ def _document(outage: Outage, officials: int) -> dict[str, Any]:
     return {
         "id": outage.id, "kind": outage.kind, "site": outage.site, "circuit": outage.circuit,
         "circuits": list(outage.circuits), "started": outage.started, "ended": outage.ended,
-        "cause": str(outage.cause.kind), "evidence": list(outage.cause.evidence), "sites": sorted(outage.sites),
-        "officials": officials, "planned": outage.planned, "flaps": outage.flaps,
+        "cause": str(outage.cause.kind), "evidence": [said.en for said in outage.cause.evidence],
+        "sites": sorted(outage.sites), "officials": officials, "planned": outage.planned, "flaps": outage.flaps,
     }  # fmt: skip

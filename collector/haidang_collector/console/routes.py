@@ -57,7 +57,7 @@ def router(collector: Collector) -> APIRouter:
         shown = view(collector.registry, collector.engine, collector.latest.agents)
         return _page(
             pages, request, "status.html", view=shown, iso=_iso, local=_local, names=names(language) if asked else {},
-            age=lambda since: _age(now - since), cause=lambda kind: _cause(kind, language),
+            age=lambda since: _age(now - since, language),
         )  # fmt: skip
 
     @routes.get("/console/boards/{name}")
@@ -106,11 +106,6 @@ def _language(request: Request) -> str:
     return wanted if wanted in LANGUAGES else "vi"
 
 
-def _cause(kind: str, language: str) -> str:
-    texts = TEXTS[language]
-    return texts.get({"carrier": "carrier_cause", "unknown": "unknown_cause"}.get(kind, kind), kind)
-
-
 def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -120,7 +115,8 @@ def _local(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _age(seconds: float) -> str:
+def _age(seconds: float, language: str) -> str:
     minutes = max(0, int(seconds // 60))
     days, hours = minutes // 1440, minutes // 60 % 24
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+    text = TEXTS[language]["age_days" if days else "age_hours" if hours else "age_minutes"]
+    return text.format(days=days, hours=hours, minutes=minutes % 60)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from haidang_collector.latest import AgentState
 from haidang_collector.outage.engine import Engine
+from haidang_collector.outage.remarks import CAUSES, Remark
 from haidang_collector.registry import Circuit, Registry
 
 UP, DEGRADED, DOWN, UNKNOWN, SILENT, OFF = "up", "degraded", "down", "unknown", "silent", "off"
@@ -24,8 +25,8 @@ class OutageRow:
     circuits: list[str]
     carriers: list[str]
     started: float
-    cause: str
-    evidence: list[str]
+    cause: Remark
+    evidence: tuple[Remark, ...]
     sites: int
     officials: int
     planned: bool
@@ -153,7 +154,7 @@ def _outages(registry: Registry, engine: Engine, names: Mapping[str, str]) -> li
         rows.append(
             OutageRow(
                 outage.id, outage.kind, names.get(outage.site, outage.site), labels, list(said), outage.started,
-                str(outage.cause.kind), list(outage.cause.evidence), len(outage.down), engine.officials(outage),
+                CAUSES[outage.cause.kind], outage.cause.evidence, len(outage.down), engine.officials(outage),
                 outage.planned,
             )
         )  # fmt: skip

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite import insert
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.remarks import Remark
 
 
 class NoSuchWork(HaidangError):
@@ -158,6 +159,11 @@ def _outage(row: sa.Row[tuple[object, ...]]) -> Outage:
     sites: Iterable[str] = json.loads(row.sites)
     return Outage(
         row.id, row.kind, row.site, row.circuit, row.started, tuple(json.loads(row.circuits)), set(sites),
-        cause=Cause(Kind(row.cause), tuple(json.loads(row.evidence))), planned=row.planned, flaps=row.flaps,
+        cause=Cause(Kind(row.cause), _evidence(row.evidence)), planned=row.planned, flaps=row.flaps,
         ended=row.ended,
     )  # fmt: skip
+
+
+def _evidence(text: str) -> tuple[Remark, ...]:
+    """A list of remarks, each in English and Vietnamese; ledgers of before had them in English alone."""
+    return tuple(Remark(each, each) if isinstance(each, str) else Remark(*each) for each in json.loads(text))

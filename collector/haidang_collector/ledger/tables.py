@@ -122,7 +122,7 @@ events = Table(
     Column("body", Text, nullable=False),
 )
 
-# One row a failure. `sites` and `circuits` are JSON lists, `evidence` a JSON list of texts.
+# One row a failure. `sites` and `circuits` are JSON lists, `evidence` a JSON list of [English, Vietnamese].
 outages = Table(
     "outages",
     metadata,

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from haidang_collector.outage.evidence import Evidence, PortState
 from haidang_collector.outage.graph import Region
+from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.registry import Circuit, End
 
 # Signs of failed power that precede the silence by so much belong to it: a UPS lasts a while.
@@ -41,33 +42,33 @@ class Cause:
     """A cause and what speaks for it."""
 
     kind: Kind
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Remark, ...] = ()
 
 
 def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, started: float, feeder: str) -> Cause:
     """Of sites that are cut off since `started` (Unix seconds). `feeder` is the power line sites of other
     regions lost at the same time hang on too, empty when there is none."""
     power = [
-        f"{site}: {sign.text} at {clock(sign.at)}"
+        remark("of site", site=site, what=remark("at", what=sign.what, at=clock(sign.at)))
         for site in region.entries
         if (sign := evidence.power.get(site)) is not None
         and started - _POWER_BEFORE_SECONDS <= sign.at <= started + _POWER_AFTER_SECONDS
     ]
     if feeder:
-        power.append(f"other sites of feeder {feeder} were lost at the same time")
+        power.append(remark("feeder", feeder=feeder))
     if not region.frontier:
-        return Cause(Kind.POWER if power else Kind.UNKNOWN, (*power, "the registry has no circuit to it"))
+        return Cause(Kind.POWER if power else Kind.UNKNOWN, (*power, remark("no circuit")))
     seen = [_near_end(circuits[name], region.sites, evidence, started) for name in region.frontier]
-    said = tuple(text for each in seen for text in each.texts)
+    said = tuple(each.remark for each in seen if each.remark)
     if power:
         return Cause(Kind.POWER, (*power, *said))
     together = _lost_together(each.down_since for each in seen)
     if len(seen) > 1 and together:
-        entries = ", ".join(region.entries)
-        return Cause(Kind.FAR_DEVICE, (f"all links to {entries} were lost within {_TOGETHER_SECONDS:.0f} s", *said))
+        lost = remark("lost together", sites=", ".join(region.entries), seconds=_TOGETHER_SECONDS)
+        return Cause(Kind.FAR_DEVICE, (lost, *said))
     kinds = [each.kind for each in seen]
     if len(seen) > 1 and set(kinds) == {Kind.CARRIER}:
-        return Cause(Kind.FAR_DEVICE, (f"nothing passes on any link to {', '.join(region.entries)}", *said))
+        return Cause(Kind.FAR_DEVICE, (remark("all pass nothing", sites=", ".join(region.entries)), *said))
     # One circuit that is known to be dead for a reason of its own leaves the others to explain the rest.
     for kind in (Kind.FIBER_CUT, Kind.FAR_DEVICE, Kind.CARRIER):
         if kind in kinds:
@@ -78,7 +79,7 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
 def of_circuit(circuit: Circuit, evidence: Evidence, started: float) -> Cause:
     """Of a circuit that carries nothing while the sites at its ends are reached another way."""
     ends = [_end(circuit, end, evidence, started) for end in circuit.ends]
-    said = tuple(text for each in ends for text in each.texts)
+    said = tuple(each.remark for each in ends if each.remark)
     kinds = [each.kind for each in ends]
     for kind in (Kind.FIBER_CUT, Kind.FAR_DEVICE, Kind.CARRIER):
         if kind in kinds:
@@ -89,46 +90,46 @@ def of_circuit(circuit: Circuit, evidence: Evidence, started: float) -> Cause:
 @dataclass(frozen=True)
 class _Seen:
     kind: Kind
-    texts: tuple[str, ...]
+    remark: Remark | None
     down_since: float | None = None
 
 
 def _near_end(circuit: Circuit, sites: frozenset[str], evidence: Evidence, started: float) -> _Seen:
     near = next((end for end in circuit.ends if end.site not in sites), None)
     if near is None:
-        return _Seen(Kind.UNKNOWN, ())
+        return _Seen(Kind.UNKNOWN, None)
     return _end(circuit, near, evidence, started)
 
 
 def _end(circuit: Circuit, end: End, evidence: Evidence, started: float) -> _Seen:
-    name = f"{end.device} {end.interface}" if end.interface else ""
-    port: PortState | None = evidence.ports.get((end.device, end.interface)) if name else None
+    port: PortState | None = evidence.ports.get((end.device, end.interface)) if end.interface else None
     if port is None:
-        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: nothing is known of the port at {end.site}",))
+        return _Seen(Kind.UNKNOWN, remark("port unknown", circuit=circuit.id, site=end.site))
     if not port.up and port.since >= started - _NEAR_SECONDS:
-        return _down(circuit, end, port, name)
+        return _down(circuit, end, port)
+    known = {"circuit": circuit.id, "port": f"{end.device} {end.interface}"}
     if not port.up:
-        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was down before, since {clock(port.since)}",))
+        return _Seen(Kind.UNKNOWN, remark("port down before", **known, at=clock(port.since)))
     if port.seen < started:
-        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} was last seen at {clock(port.seen)}, up",))
+        return _Seen(Kind.UNKNOWN, remark("port last seen", **known, at=clock(port.seen)))
     if port.since > started:
-        return _Seen(Kind.UNKNOWN, (f"{circuit.id}: {name} has its link again, since {clock(port.since)}",))
+        return _Seen(Kind.UNKNOWN, remark("port up again", **known, at=clock(port.since)))
     if evidence.neighbours.get((end.device, end.interface)) is False:
-        return _Seen(Kind.FAR_DEVICE, (f"{circuit.id}: {name} has a link but no neighbour",))
-    light = f", {port.light_dbm:.1f} dBm" if port.light_dbm is not None else ""
-    return _Seen(Kind.CARRIER, (f"{circuit.id}: {name} has a link{light}, but nothing passes",))
+        return _Seen(Kind.FAR_DEVICE, remark("no neighbour", **known))
+    if port.light_dbm is None:
+        return _Seen(Kind.CARRIER, remark("nothing passes", **known))
+    return _Seen(Kind.CARRIER, remark("nothing passes, light", **known, light_dbm=port.light_dbm))
 
 
-def _down(circuit: Circuit, end: End, port: PortState, name: str) -> _Seen:
-    since = f"since {clock(port.since)}"
+def _down(circuit: Circuit, end: End, port: PortState) -> _Seen:
+    known = {"circuit": circuit.id, "port": f"{end.device} {end.interface}", "at": clock(port.since)}
     if not port.admin_up:
-        return _Seen(Kind.FAR_DEVICE, (f"{circuit.id}: {name} was shut down by its operator, {since}",), port.since)
+        return _Seen(Kind.FAR_DEVICE, remark("shut down", **known), port.since)
     fresh = port.light_taken >= port.since
     if port.dark is False and fresh:
-        text = f"{circuit.id}: {name} sees light ({port.light_dbm:.1f} dBm) but has no link, {since}"
-        return _Seen(Kind.FAR_DEVICE, (text,), port.since)
-    dark = " and no light" if port.dark and fresh else ""
-    return _Seen(Kind.FIBER_CUT, (f"{circuit.id}: {name} at {end.site} has no link{dark}, {since}",), port.since)
+        return _Seen(Kind.FAR_DEVICE, remark("light, no link", **known, light_dbm=port.light_dbm), port.since)
+    key = "no light" if port.dark and fresh else "no link"
+    return _Seen(Kind.FIBER_CUT, remark(key, **known, site=end.site), port.since)
 
 
 def _lost_together(since: Iterable[float | None]) -> bool:

@@ -14,6 +14,7 @@ from haidang_collector.outage.documented import Mismatch
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.remarks import remark
 from haidang_collector.outage.sight import Picture, Sight
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Outages
@@ -185,7 +186,7 @@ class Engine:
                 return
             self._pending.pop(key, None)
             outage = self._open("center", self.registry.center, (), min(picture.down.values()), now, changes)
-        why = Cause(Kind.CENTER, (f"none of {len(picture.down)} sites answers, in any direction",))
+        why = Cause(Kind.CENTER, (remark("isolated", sites=len(picture.down)),))
         others = {site for o in self.outages.values() if o.kind == "site" for site in o.down}
         self._set(outage, set(picture.down) - others, why, changes)
 

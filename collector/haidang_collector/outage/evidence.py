@@ -14,6 +14,7 @@ from haidang_wire.report import Event, Fact
 
 from haidang_collector.ingest import Prepared
 from haidang_collector.outage.documented import Neighbour
+from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.registry import Registry
 
 Port = tuple[str, str]  # device, interface
@@ -56,7 +57,7 @@ class PowerSign:
     """A sign that a site's power failed: when it was last true, and what said so."""
 
     at: float
-    text: str
+    what: Remark
 
 
 @dataclass
@@ -191,16 +192,16 @@ class Evidence:
 
     def _battery(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
         if value:
-            self._power_sign(prepared.site, prepared.taken, f"UPS {labels['device']} on battery")
+            self._power_sign(prepared.site, prepared.taken, remark("ups", device=labels["device"]))
 
     def _mains(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
         if not value:
-            self._power_sign(prepared.site, prepared.taken, f"{prepared.report.agent} on battery")
+            self._power_sign(prepared.site, prepared.taken, remark("battery", agent=prepared.report.agent))
 
-    def _power_sign(self, site: str, at: float, text: str) -> None:
+    def _power_sign(self, site: str, at: float, what: Remark) -> None:
         known = self.power.get(site)
         if known is None or known.at <= at:
-            self.power[site] = PowerSign(at, text)
+            self.power[site] = PowerSign(at, what)
 
     # Events and facts
 
@@ -211,7 +212,7 @@ class Evidence:
             return False
         at = min(event.at + prepared.taken - prepared.report.taken, prepared.taken)
         if event.kind == "dying_gasp":
-            self._power_sign(self._sites.get(device, prepared.site), at, f"dying gasp of {device}")
+            self._power_sign(self._sites.get(device, prepared.site), at, remark("gasp", device=device))
             return True
         if event.kind in ("link_down", "link_up"):
             port = (device, _text(event.body, "interface"))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from haidang_collector.exposition import HEADERS, families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Outage
+from haidang_collector.outage.remarks import CAUSES
 
 
 def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:
@@ -46,9 +47,14 @@ def _of_outage(engine: Engine, outage: Outage) -> Iterator[Sample]:
     carrier = circuits[outage.circuit].carrier if outage.circuit in circuits else ""
     named = {**own, "kind": outage.kind, "site": outage.site, "circuit": outage.circuit, "carrier": carrier}
     yield "haidang_outage_open", {**named, "planned": str(int(outage.planned))}, 1
-    yield "haidang_outage_info", {**own, "cause": str(outage.cause.kind)}, 1
-    for text in outage.cause.evidence:
-        yield "haidang_outage_evidence_info", {**own, "evidence": text}, 1
+    kind = outage.cause.kind
+    yield (
+        "haidang_outage_info",
+        {**own, "cause": str(kind), "cause_en": CAUSES[kind].en, "cause_vi": CAUSES[kind].vi},
+        1,
+    )
+    for said in outage.cause.evidence:
+        yield "haidang_outage_evidence_info", {**own, "evidence": said.en, "evidence_vi": said.vi}, 1
     for site in sorted(outage.down):
         yield "haidang_outage_site_info", {**own, "site": site}, 1
     near: set[str] = set()

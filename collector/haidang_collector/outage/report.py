@@ -10,6 +10,7 @@ from datetime import datetime
 
 from haidang_collector import pdf as pages
 from haidang_collector.outage.model import Outage
+from haidang_collector.outage.remarks import CAUSES
 from haidang_collector.outage.sla import Figures
 from haidang_collector.registry import Registry
 
@@ -22,8 +23,7 @@ _TEXTS = {
         "affected": "Sites / officials", "list": "Outages of the month", "none": "None.", "open": "still open",
         "circuits": "Circuits",
         "note": "Planned work does not count; – is not measured. Times are local. {province}, {date}.",
-        "fiber_cut": "fiber cut", "far_device": "device at the far end", "power": "power", "unknown": "not known",
-        "center": "data center", "planned": "planned work",
+        "planned": "planned work",
     },
     "vi": {
         "title": "Độ sẵn sàng của các tuyến truyền dẫn", "month": "Tháng", "carrier": "Nhà mạng", "circuit": "Tuyến",
@@ -33,8 +33,7 @@ _TEXTS = {
         "cause": "Nguyên nhân", "affected": "Đơn vị / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
         "open": "chưa khắc phục", "circuits": "Tuyến",
         "note": "Không tính thời gian bảo trì có kế hoạch; – là không đo. Giờ địa phương. {province} lập ngày {date}.",
-        "fiber_cut": "đứt cáp quang", "far_device": "thiết bị đầu xa", "power": "mất điện", "unknown": "chưa rõ",
-        "center": "trung tâm dữ liệu", "planned": "bảo trì có kế hoạch",
+        "planned": "bảo trì có kế hoạch",
     },
 }  # fmt: skip
 LANGUAGES = tuple(_TEXTS)
@@ -145,7 +144,7 @@ def _row(report: Report, each: Figures, language: str) -> list[str]:
 
 def _outage_row(report: Report, outage: Outage, officials: int, language: str) -> list[str]:
     texts = _TEXTS[language]
-    cause = texts.get("planned" if outage.planned else str(outage.cause.kind), texts["carrier"])
+    cause = texts["planned"] if outage.planned else CAUSES[outage.cause.kind].say(language)
     return [
         _time(outage.started),
         _time(outage.ended) if outage.ended else texts["open"],

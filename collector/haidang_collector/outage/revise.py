@@ -16,6 +16,7 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Downtime, Outage
+from haidang_collector.outage.remarks import Remark, remark
 
 _MOST_SIGNS = 10_000
 _A_TURN = 500
@@ -36,7 +37,7 @@ class Sign:
     site: str
     kind: str
     at: float
-    text: str
+    what: Remark
     port: tuple[str, str] = ("", "")
     target: str = ""
 
@@ -73,18 +74,23 @@ def signs(prepared: Prepared) -> Iterator[Sign]:
         body, at = event.body, event.at + offset
         if event.kind in ("path_down", "path_up"):
             kind = "lost" if event.kind == "path_down" else "back"
-            yield Sign(prepared.site, kind, at, report.agent, target=str(body.get("target")))
+            what = Remark(report.agent, report.agent)
+            yield Sign(prepared.site, kind, at, what, target=str(body.get("target")))
         elif event.kind == "link_down":
             port = (str(body.get("device")), str(body.get("interface")))
-            yield Sign(prepared.site, "link", at, f"{port[0]} {port[1]} lost its link at {clock(at)}", port)
+            lost = remark("lost its link", port=" ".join(port))
+            yield Sign(prepared.site, "link", at, remark("at", what=lost, at=clock(at)), port)
         elif event.kind == "dying_gasp":
-            yield Sign(prepared.site, "power", at, f"dying gasp of {body.get('device')} at {clock(at)}")
+            gasp = remark("gasp", device=body.get("device"))
+            yield Sign(prepared.site, "power", at, remark("at", what=gasp, at=clock(at)))
     for sample in report.samples:
         if (sample.metric == "haidang_ups_on_battery" and sample.value) or (
             sample.metric == "haidang_host_mains_power" and not sample.value
         ):
-            what = f"UPS {sample.labels.get('device')}" if "device" in sample.labels else report.agent
-            yield Sign(prepared.site, "power", prepared.taken, f"{what} on battery at {clock(prepared.taken)}")
+            device = sample.labels.get("device")
+            battery = remark("ups", device=device) if device else remark("battery", agent=report.agent)
+            said = remark("at", what=battery, at=clock(prepared.taken))
+            yield Sign(prepared.site, "power", prepared.taken, said)
 
 
 def _revise(connection: sa.Connection, some: list[Sign], engine: Engine, now: float) -> list[Sign]:
@@ -107,7 +113,7 @@ def _revise(connection: sa.Connection, some: list[Sign], engine: Engine, now: fl
                 own = [_moved(connection, each, sign) if each.kind == "site" else each for each in own]
             elif (better := _better_cause(now_known, sign, engine)) is not None:
                 now_known = replace(now_known, cause=better)
-                reasons.append(f"{sign.site}: {sign.text}")
+                reasons.append(f"{sign.site}: {sign.what.en}")
         now_known = _with_times(now_known, [each for each in own if each.kind == "site"])
         if (now_known.started, now_known.ended) != (outage.started, outage.ended):
             reasons.append("the sites themselves say when")
@@ -165,13 +171,13 @@ def _with_times(outage: Outage, own: list[Downtime]) -> Outage:
 def _better_cause(outage: Outage, sign: Sign, engine: Engine) -> Cause | None:
     """The cause when a sign says more than was known; None when it does not."""
     kind, evidence = outage.cause.kind, outage.cause.evidence
-    if sign.text in evidence:
+    if sign.what in evidence:
         return None
     if sign.kind == "power":
         until = (outage.ended or sign.at) + _SAME_SECONDS
         if sign.site != outage.site or not outage.started - _POWER_BEFORE_SECONDS <= sign.at <= until:
             return None
-        return None if kind == Kind.POWER else Cause(Kind.POWER, (*evidence, sign.text))
+        return None if kind == Kind.POWER else Cause(Kind.POWER, (*evidence, sign.what))
     if abs(sign.at - outage.started) > _TOGETHER_SECONDS:
         return None
     for circuit in engine.registry.circuits:
@@ -179,11 +185,13 @@ def _better_cause(outage: Outage, sign: Sign, engine: Engine) -> Cause | None:
             if (end.device, end.interface) != sign.port:
                 continue
             if circuit.id in outage.circuits and kind in _FAR_PORT_KINDS:
-                return Cause(Kind.FIBER_CUT, (*evidence, f"{circuit.id}: at the far end {sign.text}"))
+                said = remark("at the far end", circuit=circuit.id, what=sign.what)
+                return Cause(Kind.FIBER_CUT, (*evidence, said))
             other = engine.graph.other(circuit.id, end.site)
             if circuit.id not in outage.circuits and other == outage.site and kind in _OWN_PORT_KINDS:
                 # Its other links went with it: not the fiber, what they all end at.
-                return Cause(Kind.FAR_DEVICE, (*evidence, f"{circuit.id}: {sign.text}, with {outage.site}"))
+                said = remark("together with", circuit=circuit.id, what=sign.what, site=outage.site)
+                return Cause(Kind.FAR_DEVICE, (*evidence, said))
     return None
 
 
