@@ -10,15 +10,15 @@ import os
 _TEXTS: dict[str, tuple[str, str]] = {
     "enrolled": (
         "Enrolled as {agent} of site {site}. Certificate until {until}. Start the agent with: {run}",
-        "Đã đăng ký với tên {agent} tại đơn vị {site}. Chứng thư có hạn đến {until}. Chạy tác tử bằng lệnh: {run}",
+        "Đã đăng ký với tên {agent} tại cơ quan {site}. Chứng thư có hạn đến {until}. Chạy tác tử bằng lệnh: {run}",
     ),
     "already enrolled": (
         "this machine is already enrolled as {agent} of site {site}",
-        "máy này đã được đăng ký với tên {agent} tại đơn vị {site}",
+        "máy này đã được đăng ký với tên {agent} tại cơ quan {site}",
     ),
     "use force": ("To enrol it anew, add --force", "Để đăng ký lại, thêm --force"),
     "status agent": ("Agent", "Tác tử"),
-    "status site": ("Site", "Đơn vị"),
+    "status site": ("Site", "Cơ quan"),
     "status collector": ("Collector", "Máy chủ thu thập"),
     "status certificate": ("Certificate until", "Chứng thư có hạn đến"),
     "status delivery": ("Last delivery", "Lần gửi gần nhất"),

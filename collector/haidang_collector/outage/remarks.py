@@ -45,7 +45,7 @@ _REMARKS = {
     "of site": Remark("{site}: {what}", "{site}: {what}"),
     "feeder": Remark(
         "other sites of feeder {feeder} were lost at the same time",
-        "các đơn vị khác cùng lộ điện {feeder} mất kết nối cùng lúc",
+        "các cơ quan khác cùng lộ điện {feeder} mất kết nối cùng lúc",
     ),
     # The port of a circuit
     "port unknown": Remark(
@@ -98,6 +98,6 @@ _REMARKS = {
         "nothing passes on any link to {sites}", "mọi đường đến {sites} đều không truyền được gì"
     ),
     "isolated": Remark(
-        "none of {sites} sites answers, in any direction", "không đơn vị nào trong số {sites} trả lời, theo mọi hướng"
+        "none of {sites} sites answers, in any direction", "không cơ quan nào trong số {sites} trả lời, theo mọi hướng"
     ),
 }

@@ -27,10 +27,10 @@ _TEXTS = {
     },
     "vi": {
         "title": "Độ sẵn sàng của các tuyến truyền dẫn", "month": "Tháng", "carrier": "Nhà mạng", "circuit": "Tuyến",
-        "carrier_circuit": "Mã kênh", "site": "Đơn vị", "outages": "Số sự cố", "down": "Gián đoạn (g:pp:gg)",
+        "carrier_circuit": "Mã kênh", "site": "Cơ quan", "outages": "Số sự cố", "down": "Gián đoạn (g:pp:gg)",
         "availability": "Độ sẵn sàng", "sla": "Cam kết", "met": "Đạt", "mttr": "MTTR (g:pp:gg)", "mtbf": "MTBF (giờ)",
         "yes": "có", "no": "KHÔNG", "all": "Toàn bộ tuyến", "began": "Bắt đầu", "ended": "Kết thúc",
-        "cause": "Nguyên nhân", "affected": "Đơn vị / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
+        "cause": "Nguyên nhân", "affected": "Cơ quan / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
         "open": "chưa khắc phục", "circuits": "Tuyến",
         "note": "Không tính thời gian bảo trì có kế hoạch; – là không đo. Giờ địa phương. {province} lập ngày {date}.",
         "planned": "bảo trì có kế hoạch",
