@@ -17,6 +17,7 @@ INTERVAL = 5
 CUT_SECONDS = 60
 
 
+@pytest.mark.timeout(600)  # it waits for three minutes before it begins
 def test_a_cut_pages_resolves_and_leaves_no_gap(tmp_path: Path, processes: Processes) -> None:
     with fiber() as link:
         prometheus_port = free_port()
