@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -146,7 +147,10 @@ class Doctor:
         yield self._tls(answer)
         offset = answer.clock_offset or 0.0
         wrong = abs(offset) > _CLOCK_SECONDS
-        yield self._check("clock", WARN if wrong else OK, "clock wrong" if wrong else "clock ok", offset=offset)
+        if wrong:
+            yield self._check("clock", WARN, "clock wrong", offset=offset)
+        else:
+            yield self._check("clock", OK, "clock ok", amount=math.ceil(abs(offset)))
         yield self._certificate(identity, offset)
 
     def _dns(self, transport: Transport) -> Check:

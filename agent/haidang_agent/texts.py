@@ -137,7 +137,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "the collector refuses this agent: {error}",
         "máy chủ từ chối tác tử này: {error}",
     ),
-    "clock ok": ("within {offset:.0f} s of the collector's", "lệch {offset:.0f} giây so với máy chủ"),
+    "clock ok": ("within {amount} s of the collector's", "lệch không quá {amount} giây so với máy chủ"),
     "clock wrong": (
         "wrong by {offset:.0f} s. Reports are corrected, other programs are not: set the clock, and if it is"
         " wrong after each start, replace the CMOS battery",

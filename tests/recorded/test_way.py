@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_a_device_reaches_the_exposition(tmp_path: Path, center: Center, process
     assert "switch" not in processes.log("agent")
     said = doctor(folder, config)
     assert "1 assigned over SNMP" in said
+    assert re.search(r"within \d+ s of the collector's", said)
     assert "is no probe" in doctor(folder, write(tmp_path / "other.toml", "[sources.snmp]\nenabled = false\n"))
     secrets.write_text('[other]\ncommunity = "switch"\n')
     assert "does not have: core" in doctor(folder, config)
