@@ -169,7 +169,7 @@ def test_a_full_disk_stops_neither_agent_nor_delivery(
             pass
     wait_for("the agent says that its disk is full", lambda: center.metrics().get(writable) == 0, 30)
     assert agent.poll() is None
-    assert center.metrics()[up] == 1
+    wait_for("it reports all the same", lambda: center.metrics()[up] == 1, 20)
     filler.unlink()
     wait_for("the spool is written again", lambda: center.metrics().get(writable) == 1, 30)
 
@@ -193,8 +193,9 @@ def test_a_wrong_clock_is_measured_and_corrected(
     offset = wait_for("the offset is known", lambda: center.metrics().get(name), 30)
     hours = {"h": 1, "y": 365 * 24}[shift[-1]] * int(shift[:-1])
     assert abs(offset + hours * 3600) < 5 * 86400 if shift.endswith("y") else abs(offset + hours * 3600) < 5
-    metrics = center.metrics()
-    assert metrics['haidang_agent_up{site="ttdl",agent="may-1"}'] == 1
+    # It reports each second: on a busy machine it is late, and missed, for a moment.
+    up = 'haidang_agent_up{site="ttdl",agent="may-1"}'
+    metrics = wait_for("it is up", lambda: now if (now := center.metrics())[up] == 1 else None, 20)
     taken = metrics['haidang_agent_last_report_timestamp_seconds{site="ttdl",agent="may-1"}']
     assert abs(taken - time.time()) < 10
 
