@@ -155,7 +155,10 @@ def test_a_cut_is_one_page_that_says_everything_and_the_ledger_is_right_to_the_s
         "r2 to hub",
         "4 sites",
         f"{officials} officials",
-        "fiber_cut",
+        "fiber cut",
+        "đứt cáp quang",
+        "từ r2 đến hub",
+        "sw-r2 r2-hub tại r2 mất kết nối",
         *behind,
     ):
         assert part in text, part
