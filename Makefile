@@ -19,7 +19,7 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 
 # libatomic1: Playwright's own node wants it.
 test: $(INSTALLED)  ## every test
-	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium libatomic1 curl wget debootstrap systemd-container $(NPM)
+	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium libatomic1 curl wget openssh-client debootstrap systemd-container $(NPM)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
