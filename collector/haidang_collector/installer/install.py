@@ -394,7 +394,8 @@ def install(options: argparse.Namespace) -> dict[str, object]:
     wrong = works(version.folder, roles, options.wait)
     if wrong and before and before != version.folder:
         again = works(before, present, options.wait)
-        shutil.rmtree(version.folder, ignore_errors=True)
+        if LINK.resolve() != version.folder:  # a disk that takes nothing may have kept the new one in place
+            shutil.rmtree(version.folder, ignore_errors=True)
         key = "not back" if again else "rolled back"
         raise Failure(key, build=version.build, detail=wrong, before=before.name, again=again)
     for folder in LINK.parent.glob(f"{VERSIONS}*"):  # older ones, and what a power cut left unfinished
