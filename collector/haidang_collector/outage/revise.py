@@ -37,7 +37,7 @@ class Sign:
     site: str
     kind: str
     at: float
-    what: Remark
+    what: Remark = Remark("", "")
     port: tuple[str, str] = ("", "")
     target: str = ""
 
@@ -74,8 +74,7 @@ def signs(prepared: Prepared) -> Iterator[Sign]:
         body, at = event.body, event.at + offset
         if event.kind in ("path_down", "path_up"):
             kind = "lost" if event.kind == "path_down" else "back"
-            what = Remark(report.agent, report.agent)
-            yield Sign(prepared.site, kind, at, what, target=str(body.get("target")))
+            yield Sign(prepared.site, kind, at, target=str(body.get("target")))
         elif event.kind == "link_down":
             port = (str(body.get("device")), str(body.get("interface")))
             lost = remark("lost its link", port=" ".join(port))
