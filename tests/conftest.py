@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -47,14 +47,16 @@ def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 30.0
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def unavailable(reason: str) -> NoReturn:
+    """What a test needs is not here: a failure in CI, a skip elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def require(program: str) -> str:
-    """The path of a program. Missing: a failure in CI, a skip elsewhere."""
-    path = shutil.which(program)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{program} is not installed")
-        pytest.skip(f"{program} is not installed")
-    return path
+    """The path of a program that must be installed."""
+    return shutil.which(program) or unavailable(f"{program} is not installed")
 
 
 def node_modules() -> Path:

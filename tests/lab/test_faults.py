@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import unavailable
 from tests.lab.lab import Lab, Topology, unable
 from tests.lab.machine import Machine, command
 
@@ -17,9 +17,7 @@ UNIT = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'date
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     if reason := unable():
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unavailable(reason)
     with Lab(Topology(("one", "two"), (), (("one", "two"),)), tmp_path_factory.mktemp("faults")) as made:
         yield made
 

@@ -18,7 +18,7 @@ from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import DeviceError, Session
 
-from tests.conftest import BIN, ROOT, Processes, free_port, wait_for
+from tests.conftest import BIN, ROOT, Processes, free_port, unavailable, wait_for
 
 FOLDER = Path(os.environ.get("HAIDANG_FIXTURES", ROOT.parent / "shared/fixtures")) / "snmp"
 
@@ -30,9 +30,7 @@ def recordings() -> list[str]:
 
 def require_recordings() -> None:
     if not recordings():
-        if os.environ.get("CI"):
-            pytest.fail(f"{FOLDER} holds no recordings")
-        pytest.skip(f"{FOLDER} holds no recordings")
+        unavailable(f"{FOLDER} holds no recordings")
 
 
 @dataclass(frozen=True)
