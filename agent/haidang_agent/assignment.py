@@ -10,7 +10,7 @@ from pathlib import Path
 from haidang_wire.assignment import Assignment, assignment_from, assignment_json
 from haidang_wire.errors import HaidangError
 
-from haidang_agent.files import write_private
+from haidang_agent.files import read_private, write_private
 from haidang_agent.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Assignments:
         self._version = ""
         self.listeners: list[Callable[[], None]] = []
         try:
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            kept = json.loads(read_private(self._file))
             self.current, self._version = assignment_from(kept["assignment"]), str(kept["version"])
         except FileNotFoundError:
             pass

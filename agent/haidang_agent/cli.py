@@ -138,8 +138,21 @@ def _run(options: argparse.Namespace) -> int:
     from haidang_agent.service import Service
 
     config = _config(options)
+    _refuse_anothers(Path(config.state_dir))
     _log_to_stderr(config.log_level)
     return Service(config).run()
+
+
+def _refuse_anothers(state_dir: Path) -> None:
+    """As root, in the folder of the agent's user: what root leaves there that user can't use."""
+    from haidang_agent.files import is_root
+
+    owner = state_dir.stat().st_uid if state_dir.exists() else 0
+    if is_root() and owner != 0:
+        raise HaidangError(
+            f"belongs to the user with the number {owner}", where=str(state_dir),
+            remedy=f"Run: setpriv --reuid {owner} --init-groups haidang-agent run",
+        )  # fmt: skip
 
 
 def _once(options: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from haidang_wire.errors import ConfigError
 
+from haidang_agent import files
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -247,7 +249,7 @@ def load_tables(path: Path, kind: type) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(files.get(None, path, links=True).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from haidang_agent import icmp, spool, status
 from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
+from haidang_agent.files import as_owner
 from haidang_agent.identity import Identity
 from haidang_agent.path.keys import load_keys
 from haidang_agent.service import SPOOL_FILE
@@ -95,8 +96,9 @@ class Doctor:
 
     def _spool(self, state_dir: Path) -> Check:
         try:
-            state = spool.check(state_dir / SPOOL_FILE)
-        except sqlite3.Error as error:
+            with as_owner(state_dir):
+                state = spool.check(state_dir / SPOOL_FILE)
+        except (sqlite3.Error, OSError) as error:
             return self._check("spool", FAIL, "spool damaged", error=error)
         if state is None:
             return self._check("spool", WARN, "spool none")
@@ -110,9 +112,11 @@ class Doctor:
             if not path.exists():
                 yield self._check("permissions", FAIL, "permissions missing", path=path)
                 return
+        with as_owner(identity.state_dir):  # what the agent can do, not root
+            writable = os.access(identity.state_dir, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
         if os.name == "posix" and identity.key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield self._check("permissions", FAIL, "permissions open", path=identity.key_file)
-        elif not os.access(identity.state_dir, os.W_OK):
+        elif not writable:
             yield self._check("permissions", FAIL, "permissions write", path=identity.state_dir)
         else:
             yield self._check("permissions", OK, "permissions ok", path=identity.state_dir)

@@ -15,7 +15,7 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.csr import new_key_and_request
-from haidang_agent.files import write_private
+from haidang_agent.files import read_private, remove, write_private
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 
@@ -48,7 +48,7 @@ class Identity:
 def load(state_dir: Path) -> Identity:
     """The identity in state_dir. Raises HaidangError when there is none or it can't be read."""
     try:
-        document = json.loads((state_dir / "enrolment.json").read_text(encoding="utf-8"))
+        document = json.loads(read_private(state_dir / "enrolment.json"))
         return _described(state_dir, document)
     except FileNotFoundError as error:
         raise HaidangError(
@@ -126,7 +126,7 @@ def enrol(
             raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
         write_private(state_dir / "ca.pem", ca)
     finally:
-        ca_file.unlink(missing_ok=True)
+        remove(ca_file)
     return _keep(state_dir, collector, key, answer)
 
 
@@ -143,7 +143,7 @@ def _previous(state_dir: Path, ca: str) -> Path | None:
     machine, which then keeps its name, and with it the reports that still wait."""
     try:
         known = load(state_dir)
-        if known.ca_file.read_text(encoding="ascii") == ca and known.key_file.exists():
+        if read_private(known.ca_file) == ca and known.key_file.exists():
             return known.key_file
     except (HaidangError, OSError, ValueError):
         pass

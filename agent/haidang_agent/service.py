@@ -16,8 +16,8 @@ from types import FrameType
 from haidang_wire import __version__
 from haidang_wire.report import Event
 
+from haidang_agent import files, sources, status
 from haidang_agent import identity as identities
-from haidang_agent import sources, status
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
 from haidang_agent.schedule import make
@@ -45,6 +45,7 @@ class Service:
         self._state_dir = state_dir
         self._config = config
         identity = identities.load(state_dir)
+        files.tidy(state_dir)
         spool_config = config.spool
         self._spool = Spool(state_dir / SPOOL_FILE, spool_config.max_bytes, spool_config.max_age_days * 86400)
         assignments = Assignments(state_dir)

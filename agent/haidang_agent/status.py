@@ -7,6 +7,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from haidang_wire.errors import HaidangError
+
+from haidang_agent.files import read_private, write_private
+
 _FILE = "status.json"
 
 
@@ -25,16 +29,14 @@ class Status:
 
 def write(state_dir: Path, status: Status) -> None:
     """Not worth an error when the disk is full or fails."""
-    new = state_dir / (_FILE + ".new")
-    with contextlib.suppress(OSError):
-        new.write_text(json.dumps(asdict(status), ensure_ascii=False), encoding="utf-8")
-        new.replace(state_dir / _FILE)
+    with contextlib.suppress(HaidangError):
+        write_private(state_dir / _FILE, json.dumps(asdict(status), ensure_ascii=False), durable=False)
 
 
 def read(state_dir: Path) -> Status | None:
     """None when there is none, or none that can be read: an agent that never ran here."""
     try:
-        document = json.loads((state_dir / _FILE).read_text(encoding="utf-8"))
+        document = json.loads(read_private(state_dir / _FILE))
         delivered = document["last_delivery"]
         return Status(
             float(document["written"]),

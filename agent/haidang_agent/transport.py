@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from haidang_wire.errors import HaidangError
 
+from haidang_agent.files import held
+
 log = logging.getLogger(__name__)
 
 # X509_V_FLAG_NO_CHECK_TIME and the two verify codes about time (openssl/x509_vfy.h).
@@ -100,9 +102,11 @@ class Transport:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             else:
-                context.load_verify_locations(self._ca_file)
+                with held(self._ca_file) as file:
+                    context.load_verify_locations(file)
             if self._identity_file is not None:
-                context.load_cert_chain(self._identity_file)
+                with held(self._identity_file) as file:
+                    context.load_cert_chain(file)
         except (OSError, ssl.SSLError) as error:
             raise TlsError(
                 f"the certificate files can't be used: {error}",

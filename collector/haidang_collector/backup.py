@@ -7,6 +7,7 @@ the file can be the collector (and read its CA's key, if ca_key_passphrase_file 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 import tarfile
@@ -21,13 +22,13 @@ _NEEDED = (_DATABASE, "ca.key", "ca.pem")
 
 def backup(state_dir: Path, to: Path) -> list[str]:
     """Write the state to a tar file of mode 0600, whole or not at all; the names in it. Raises HaidangError."""
-    new = to.with_name(to.name + ".new")
+    new = to.with_name(f"{to.name}.{secrets.token_hex(8)}.new")
     try:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".backup-") as folder:
             copy = Path(folder) / _DATABASE
             _copy_database(state_dir / _DATABASE, copy)
             files = [file for file in sorted(state_dir.iterdir()) if _is_state(file, to)]
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
                 for each in (copy, *files):
                     tar.add(each, each.name)
@@ -42,7 +43,7 @@ def backup(state_dir: Path, to: Path) -> list[str]:
 
 
 def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
-    """Put a backup into the state folder, for the folder's owner; the names that were in it.
+    """Put a backup into the state folder; the names that were in it.
 
     Raises HaidangError for a file that is no whole backup (then nothing is changed), and for a folder that has
     a state already, unless it is forced; what was there is kept beside it.
@@ -59,10 +60,8 @@ def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
             kept.mkdir(mode=0o700)
             for file in [file for file in state_dir.iterdir() if file.is_file() and not _is_same(file, source)]:
                 file.rename(kept / file.name)
-            owner = state_dir.stat()
             for name in names:
                 file = Path(folder) / name
-                os.chown(file, owner.st_uid, owner.st_gid)
                 file.chmod(0o644 if name == "ca.pem" else 0o600)
                 file.rename(state_dir / name)
             if not any(kept.iterdir()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -231,10 +232,15 @@ class Collector:
 
 
 def prepare_state_dir(settings: Settings) -> Path:
-    """The state folder, made when missing, closed to others. Raises ConfigError."""
+    """The state folder, made when missing, closed to others. Raises ConfigError, also for root in the folder of
+    another user: who owns it could lead root anywhere, and could not use what root leaves there."""
     state_dir = Path(settings.state_dir)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = state_dir.stat().st_uid
+        if os.geteuid() == 0 and owner != 0:
+            remedy = "Run the command as its owner: runuser -u haidang-collector -- haidang-collector ..."
+            raise ConfigError(f"belongs to user {owner}, not to root", where=settings.state_dir, remedy=remedy)
     except OSError as error:
         raise ConfigError(f"state_dir can't be made: {error.strerror}", where=settings.state_dir) from error
     return state_dir

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from haidang_agent.files import is_root, is_roots
 from haidang_agent.inventory.text import decode
 
 _SECONDS = 60.0
@@ -17,9 +18,10 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin
 
 
 def run(*command: str, seconds: float = _SECONDS, environment: Mapping[str, str] | None = None) -> str | None:
-    """What a tool prints, whatever its exit code; None when it is not there, can't be run, or is too slow."""
+    """What a tool prints, whatever its exit code; None when it is not there, can't be run, or is too slow. Root
+    runs none that others could have put there."""
     path = shutil.which(command[0], path=_PATH)
-    if path is None:
+    if path is None or (is_root() and not is_roots(Path(path))):
         return None
     own = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", **(environment or {})}
     try:

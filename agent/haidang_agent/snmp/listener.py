@@ -14,7 +14,7 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event
 
 from haidang_agent.config import TrapsConfig
-from haidang_agent.files import write_private
+from haidang_agent.files import read_private, write_private
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.flood import Summary
 from haidang_agent.snmp.notifications import Notification, understand
@@ -121,7 +121,7 @@ def _engine(state_dir: Path) -> tuple[bytes, int]:
     that send informs remember both."""
     file = state_dir / ENGINE_FILE
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = json.loads(read_private(file))
         engine_id, boots = bytes.fromhex(kept["engine_id"]), int(kept["boots"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # Format 5 is octets of our own choice (RFC 3411, SnmpEngineID).

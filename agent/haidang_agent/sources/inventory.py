@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from haidang_wire.report import Fact
 
 from haidang_agent.config import InventoryConfig
-from haidang_agent.files import write_private
+from haidang_agent.files import read_private, write_private
 from haidang_agent.inventory import KINDS
 from haidang_agent.source import Findings
 
@@ -53,7 +52,7 @@ class Inventory:
 
     def _read(self) -> tuple[Hashes, float]:
         try:
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            kept = json.loads(read_private(self._file))
             if kept["agent"] == self._agent:
                 return {str(kind): str(text) for kind, text in kept["known"].items()}, float(kept["everything_at"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -91,13 +90,22 @@ class Inventory:
             write_private(self._file, json.dumps(kept))
 
     def _ask(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "haidang_agent.inventory", *(["--with-user"] if self._with_user() else [])]
+        # -I: nothing of the folder or the environment it is run in.
+        command = [
+            sys.executable,
+            "-I",
+            "-X",
+            "utf8",
+            "-m",
+            "haidang_agent.inventory",
+            *(["--with-user"] if self._with_user() else []),
+        ]
         # Below everything people run; on Linux the child does that itself.
         priority = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, check=False, creationflags=priority,
-                timeout=self._config.timeout_seconds, env={**os.environ, "PYTHONUTF8": "1"},
+                timeout=self._config.timeout_seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise OSError(f"reading the inventory took longer than {self._config.timeout_seconds:.0f} s") from error
