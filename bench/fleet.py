@@ -22,6 +22,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import uvloop
 from common import BIN, cpu_seconds, folder, free_port, running
+from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, new_key_and_request, write_private
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
@@ -41,9 +42,9 @@ def prepare(place: Path, agents: int) -> None:
     ledger = Ledger(state)
 
     def add(connection: sa.Connection) -> None:
-        identities.save_registry(connection, load_registry(REGISTRY))
+        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         for number in range(agents):
-            identities.add_agent(connection, f"agent-{number}", "ttdl", "t", 0.0)
+            identities.add_agent(connection, Principal.itself(), f"agent-{number}", "ttdl", "t", 0.0)
 
     with ledger.transaction() as connection:
         add(connection)

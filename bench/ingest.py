@@ -20,6 +20,7 @@ import httptools  # noqa: F401 - fails early when the extra `collector` is not i
 import uvicorn
 from common import cpu_seconds, folder, free_port, need, running, show, wait_http
 from haidang_collector.app import create_app
+from haidang_collector.audit import Principal
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.registry_file import load_registry
@@ -35,9 +36,9 @@ def serve(path: str, port: int) -> None:
     """The collector without TLS (the peer's name comes in a header), for this comparison only."""
     collector = Collector(Settings(state_dir=path))
     with collector.ledger.transaction() as connection:
-        identities.save_registry(connection, load_registry(REGISTRY))
+        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         for number in range(AGENTS):
-            identities.add_agent(connection, f"agent-{number}", "ttdl", "t", 0.0)
+            identities.add_agent(connection, Principal.itself(), f"agent-{number}", "ttdl", "t", 0.0)
     app = create_app(collector)
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from common import BIN, cpu_seconds, folder, free_port, running
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, new_key_and_request, write_private
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
@@ -134,9 +135,9 @@ def prepare(place: Path, count: int) -> tuple[list[str], str]:
     authority, ledger = Authority(state), Ledger(state)
 
     def add(connection: sa.Connection) -> None:
-        identities.save_registry(connection, registry())
+        identities.save_registry(connection, Principal.itself(), registry())
         for number in range(count):
-            identities.add_agent(connection, f"pc-{number}", f"site-{number % SITES}", "t", 0.0)
+            identities.add_agent(connection, Principal.itself(), f"pc-{number}", f"site-{number % SITES}", "t", 0.0)
 
     with ledger.transaction() as connection:
         add(connection)

@@ -193,7 +193,8 @@ def create_app(collector: Collector) -> ASGIApp:
         peer = collector.peers.of(request.scope)
         known = peer.name if peer and peer.kind == "agent" else None
         try:
-            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request, known)
+            origin = collector.peers.origin(request.scope)
+            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request, known, origin)
         except HaidangError as error:
             telemetry.enrolments.labels("refused").inc()
             if isinstance(error, LedgerError):

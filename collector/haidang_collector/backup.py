@@ -16,6 +16,10 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
+from haidang_collector import audit
+from haidang_collector.audit import Action, Principal
+from haidang_collector.ledger.database import Ledger
+
 _DATABASE = "collector.db"
 _NEEDED = (_DATABASE, "ca.key", "ca.pem")
 
@@ -42,8 +46,9 @@ def backup(state_dir: Path, to: Path) -> list[str]:
     return [_DATABASE, *(file.name for file in files)]
 
 
-def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
-    """Put a backup into the state folder; the names that were in it.
+def restore(state_dir: Path, source: Path, principal: Principal, *, force: bool) -> list[str]:
+    """Put a backup into the state folder; the names that were in it. Its audit goes on: what was noted since the
+    backup, and that it was restored.
 
     Raises HaidangError for a file that is no whole backup (then nothing is changed), and for a folder that has
     a state already, unless it is forced; what was there is kept beside it.
@@ -55,6 +60,7 @@ def restore(state_dir: Path, source: Path, *, force: bool) -> list[str]:
     try:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".restore-") as folder:
             names = _unpack(source, Path(folder))
+            _carry_audit(Path(folder), state_dir / _DATABASE, principal, source)
             kept = state_dir / "before-restore"
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(mode=0o700)
@@ -109,6 +115,18 @@ def _unpack(source: Path, folder: Path) -> list[str]:
     finally:
         database.close()
     return names
+
+
+def _carry_audit(folder: Path, replaced: Path, principal: Principal, source: Path) -> None:
+    """Nobody gets rid of the audit by restoring: what the replaced database has since is copied."""
+    ledger = Ledger(folder)  # migrates it, too
+    try:
+        with ledger.transaction() as connection:
+            carried = audit.carry(connection, replaced) if replaced.exists() else 0
+            after = {"file": source.name, "carried": carried}
+            audit.note(connection, principal, Action.STATE_RESTORE, str(source), None, after)
+    finally:
+        ledger.close()
 
 
 def _check(database: sqlite3.Connection) -> None:

@@ -15,7 +15,8 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
-from haidang_collector import backup, installer
+from haidang_collector import audit, backup, installer
+from haidang_collector.audit import Action, Principal
 from haidang_collector.ca import Authority, as_pkcs12, new_key_and_request, write_private
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
@@ -122,8 +123,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     state_dir = prepare_state_dir(settings)
-    if options.group in ("scraper", "operator"):
-        return _certificate(options, settings, state_dir)
     if options.group == "installer":
         authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
         print(installer.script(settings.url, authority.fingerprint), end="")
@@ -132,13 +131,13 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
         if options.group == "backup":
             names = backup.backup(state_dir, options.file)
         else:
-            names = backup.restore(state_dir, options.file, force=options.force)
+            names = backup.restore(state_dir, options.file, Principal.of_command(), force=options.force)
         print(f"{options.file}: {', '.join(names)}")
         return 0
     ledger = Ledger(state_dir)
     commands = {
         "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
-        "report": _report,
+        "report": _report, "scraper": _certificate, "operator": _certificate,
     }  # fmt: skip
     command = commands[options.group]
     try:
@@ -154,7 +153,7 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
         with ledger.transaction() as connection:
             token, secret = identities.create_token(
-                connection, options.site, uses=uses, life_seconds=_duration(options.expires)
+                connection, Principal.of_command(), options.site, uses=uses, life_seconds=_duration(options.expires)
             )
         whole = f"{secret}.{authority.fingerprint}"
         print(installer.line(settings.url, authority.fingerprint, whole) if options.line else whole)
@@ -162,7 +161,7 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         print(f"token {token.id} of site {token.site}: {left}, until {_date(token.expires)}", file=sys.stderr)
     elif options.action == "revoke":
         with ledger.transaction() as connection:
-            identities.revoke_token(connection, options.id)
+            identities.revoke_token(connection, Principal.of_command(), options.id)
     else:
         with ledger.transaction() as connection:
             tokens = identities.list_tokens(connection)
@@ -175,11 +174,11 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
 def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     if options.action == "revoke":
         with ledger.transaction() as connection:
-            identities.revoke_agent(connection, options.id)
+            identities.revoke_agent(connection, Principal.of_command(), options.id)
         return
     if options.action == "release":
         with ledger.transaction() as connection:
-            there = identities.release_agent(connection, options.id)
+            there = identities.release_agent(connection, Principal.of_command(), options.id)
         print(f"the name {options.id} is free for a new machine{'' if there else ': nobody had it'}")
         return
     with ledger.transaction() as connection:
@@ -192,24 +191,26 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
 def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     registry = load_registry(options.file)
     with ledger.transaction() as connection:
-        identities.save_registry(connection, registry)
+        identities.save_registry(connection, Principal.of_command(), registry)
     print(f"{len(registry.sites)} sites are in force")
 
 
-def _certificate(options: argparse.Namespace, settings: Settings, state_dir: Path) -> int:
+def _certificate(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     if not is_identifier(options.name):
         raise HaidangError(f"the name {options.name!r} must be of a-z 0-9 . _ -")
-    authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
+    authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
     key, request = new_key_and_request(options.name)
-    issued = authority.issue_client(request, options.group, options.name, 3 * 365)
+    with ledger.transaction() as connection:  # noted before there is a file: none may be without its row
+        issued = authority.issue_client(request, options.group, options.name, 3 * 365)
+        made = {"kind": options.group, "begins": issued.begins, "ends": issued.ends}
+        audit.note(connection, Principal.of_command(), Action.CERTIFICATE_MAKE, options.name, None, made)
     if options.file.suffix == ".p12":  # what browsers and telephones import
         password = secrets.token_urlsafe(12)
         write_private(options.file, as_pkcs12(key, issued.pem, options.name, password))
         print(f"{options.file}: until {_date(issued.ends)}; its password, shown this once: {password}")
-        return 0
+        return
     write_private(options.file, key + issued.pem.encode())
     print(f"{options.file}: until {_date(issued.ends)}")
-    return 0
 
 
 def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
@@ -220,9 +221,9 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
                 raise HaidangError(f"there is no site or circuit {options.element!r}")
             begins = now if options.begins == "now" else _time(options.begins)
             ends = begins + _duration(options.lasts, "--lasts")
-            works = [outages.plan(connection, options.element, begins, ends, options.text)]
+            works = [outages.plan(connection, Principal.of_command(), options.element, begins, ends, options.text)]
         elif options.action == "end":
-            works = [outages.end_planned(connection, options.number, now)]
+            works = [outages.end_planned(connection, Principal.of_command(), options.number, now)]
         else:
             works = outages.list_planned(connection, begins=now)
     for work in works:

@@ -13,7 +13,9 @@ from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt, Refusal
 
+from haidang_collector import audit
 from haidang_collector.assignments import Assignments
+from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued
 from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, Speaker, restore
@@ -169,14 +171,17 @@ class Collector:
 
     # Identities
 
-    async def enrol(self, secret: str, name: str, request: str, known: str | None) -> tuple[str, str, Issued]:
+    async def enrol(
+        self, secret: str, name: str, request: str, known: str | None, origin: str
+    ) -> tuple[str, str, Issued]:
         """(agent, site, certificate) for a token. `known` is the agent whose certificate the
-        request came with, if any. Raises IdentityError, HaidangError."""
+        request came with, if any; `origin` where it came from. Raises IdentityError, HaidangError."""
 
         def buy(connection: sa.Connection) -> tuple[str, str, Issued]:
             token, site = identities.spend_token(connection, secret)
-            agent = identities.enrol_again(connection, name, site, token, proven=name == known)
-            agent = agent or identities.add_agent(connection, name, site, token, 0.0)
+            buyer = Principal("token", token, origin)
+            agent = identities.enrol_again(connection, buyer, name, site, token, proven=name == known)
+            agent = agent or identities.add_agent(connection, buyer, name, site, token, 0.0)
             issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
             identities.note_certificate(connection, agent, issued.ends)
             return agent, site, issued
@@ -226,6 +231,7 @@ class Collector:
         while True:
             try:
                 await self.ledger.run(_remove_old, time.time(), self.settings.event_retention_days)
+                await self.ledger.run(audit.remove_old, time.time(), self.settings.audit_retention_days)
             except LedgerError as error:
                 log.error("%s", error)
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from haidang_wire.errors import HaidangError
 
+from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, peer_name
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Settings, read_secret
@@ -69,12 +70,22 @@ class Peers:
             raise Problem(401, "identity", "an agent's client certificate of this collector's CA is needed")
         return peer.name
 
-    def require_operator(self, scope: Mapping[str, Any]) -> str:
-        """The operator's name. Raises Problem 401."""
+    def require_operator(self, scope: Mapping[str, Any]) -> Principal:
+        """The operator, for the audit of what he changes. Raises Problem 401."""
         peer = self.of(scope)
         if peer is None or peer.kind != "operator":
             raise Problem(401, "identity", "an operator's certificate of this collector's CA is needed")
-        return peer.name
+        return Principal("operator", peer.name, self.origin(scope))
+
+    def origin(self, scope: Mapping[str, Any]) -> str:
+        """The address a request comes from; behind a trusted proxy what the proxy says, and the proxy."""
+        client = str((scope.get("client") or ("", 0))[0])
+        if client not in self._proxies:
+            return client
+        said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        # The proxy adds the address it sees behind what its client claims.
+        last = said[-1].rpartition(b",")[2].strip().decode("latin-1") if said else ""
+        return f"{last} via {client}" if _is_address(last) else client
 
     def require_reader(self, scope: Mapping[str, Any]) -> None:
         """Whether /metrics and /sd may be read: by this machine itself, with the scrape token,
@@ -102,6 +113,14 @@ def _parse(value: bytes) -> x509.Certificate:
     if value.startswith(b":") and value.endswith(b":"):
         return x509.load_der_x509_certificate(base64.b64decode(value[1:-1], validate=True))
     return x509.load_pem_x509_certificate(unquote_to_bytes(value))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(address: str) -> bool:

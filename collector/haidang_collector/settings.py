@@ -132,6 +132,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     event_retention_days: Annotated[
         float, Meta(gt=0, description="How long events and the history of facts are kept.")
     ] = 800.0
+    audit_retention_days: Annotated[
+        float,
+        Meta(ge=366, description="How long the audit of changes is kept; the database keeps at least a year of it."),
+    ] = 1830.0
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     ] = "info"

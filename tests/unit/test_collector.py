@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from haidang_collector.audit import Principal
 from haidang_collector.clock import Clock
 from haidang_collector.delivery import _keep_fact, _Shown, _Writer
 from haidang_collector.exposition import expose
@@ -153,8 +154,8 @@ def test_a_stopped_agent_is_down_and_says_so() -> None:
 def ledger(tmp_path: Path) -> Any:
     opened = Ledger(tmp_path)
     with opened.transaction() as connection:
-        identities.save_registry(connection, load_registry(REGISTRY))
-        identities.add_agent(connection, "may-1", "ttdl", "t", 0.0)
+        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
+        identities.add_agent(connection, Principal.itself(), "may-1", "ttdl", "t", 0.0)
     yield opened
     opened.close()
 
@@ -165,7 +166,10 @@ def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
 
 def test_a_token_never_looks_like_an_option(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
-        made = [identities.create_token(connection, "ttdl", uses=1, life_seconds=60)[1] for _ in range(100)]
+        made = [
+            identities.create_token(connection, Principal.itself(), "ttdl", uses=1, life_seconds=60)[1]
+            for _ in range(100)
+        ]
     assert all(secret.startswith("hd_") for secret in made)
     assert len(set(made)) == 100
 

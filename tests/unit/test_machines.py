@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from haidang_collector.audit import Principal
 from haidang_collector.inventory import changes, lan, search, store
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends
@@ -228,7 +229,7 @@ def test_a_machines_life(ledger: Ledger) -> None:
 def test_a_report_without_changes_says_that_the_machine_is_there(ledger: Ledger) -> None:
     give(ledger, 1000, machine=MACHINE)
     with ledger.transaction() as connection:
-        assert search.remove(connection, 1, 1500)
+        assert search.remove(connection, Principal.itself(), 1, 1500)
     give(ledger, 5000)
     (row,) = all_machines(ledger)
     assert (row.last_seen, row.removed) == (5000, None)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from haidang_collector.audit import Principal
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
@@ -199,16 +200,16 @@ def test_planned_work_is_kept_ended_and_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     now = time.time()
     with ledger.transaction() as connection:
-        work = kept.plan(connection, "hub", now, now + 3600, "hàn nối")
-        later = kept.plan(connection, "hub", now + 7200, now + 9000, "")
+        work = kept.plan(connection, Principal.itself(), "hub", now, now + 3600, "hàn nối")
+        later = kept.plan(connection, Principal.itself(), "hub", now + 7200, now + 9000, "")
         assert [each.id for each in kept.list_planned(connection, now)] == [work.id, later.id]
-        assert kept.end_planned(connection, work.id, now + 60).ends == now + 60
-        kept.end_planned(connection, later.id, now + 60)
+        assert kept.end_planned(connection, Principal.itself(), work.id, now + 60).ends == now + 60
+        kept.end_planned(connection, Principal.itself(), later.id, now + 60)
         assert [each.ends for each in kept.list_planned(connection)] == [now + 60]
         with pytest.raises(HaidangError, match="no planned work 99"):
-            kept.end_planned(connection, 99, now)
+            kept.end_planned(connection, Principal.itself(), 99, now)
         with pytest.raises(HaidangError, match="before it begins"):
-            kept.plan(connection, "hub", now, now, "")
+            kept.plan(connection, Principal.itself(), "hub", now, now, "")
     ledger.close()
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from haidang_collector.audit import Principal
 from haidang_collector.bodies import problems
 from haidang_collector.collector import Collector
 from haidang_collector.inventory import export, lan, search
@@ -142,8 +143,8 @@ Wanted = Annotated[Filter, Depends(_filter)]
 def router(collector: Collector) -> APIRouter:
     """The inventory of this collector."""
 
-    def require_operator(request: Request) -> None:
-        collector.peers.require_operator(request.scope)
+    def require_operator(request: Request) -> Principal:
+        return collector.peers.require_operator(request.scope)
 
     routes = APIRouter(dependencies=[Depends(require_operator)])
     ledger = collector.ledger
@@ -183,9 +184,10 @@ def router(collector: Collector) -> APIRouter:
     @routes.delete(
         "/v1/machines/{number}", response_model=None, status_code=204, responses=problems(401, 404, 422, 503)
     )
-    async def remove(number: _Number) -> None:
+    async def remove(request: Request, number: _Number) -> None:
         """The machine is out of use: neither counted nor missed, until it is seen again."""
-        if not await ledger.run(search.remove, number, time.time()):
+        principal = require_operator(request)
+        if not await ledger.run(search.remove, principal, number, time.time()):
             raise Problem(404, "not_found", f"there is no machine {number}")
 
     @routes.get("/v1/changes", response_model=list[ChangeDocument], responses=problems(401, 422, 503))

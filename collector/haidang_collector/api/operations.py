@@ -78,23 +78,24 @@ def router(collector: Collector) -> APIRouter:
     )  # fmt: skip
     async def plan(request: Request) -> dict[str, Any]:
         """Plan work: outages of it page nobody, and its time counts in no SLA."""
-        collector.peers.require_operator(request.scope)
+        principal = collector.peers.require_operator(request.scope)
         work = await read_model(request, Work)
         if collector.registry is None or not collector.registry.is_site_or_circuit(work.element):
             raise Problem(422, "malformed", f"there is no site or circuit {work.element!r}", field="element")
         if work.ends - work.begins > _LONGEST_WORK_SECONDS:
             raise Problem(422, "malformed", "planned work lasts at most 90 days", field="ends")
         try:
-            return asdict(await collector.ledger.run(kept.plan, work.element, work.begins, work.ends, work.text))
+            planned = collector.ledger.run(kept.plan, principal, work.element, work.begins, work.ends, work.text)
+            return asdict(await planned)
         except HaidangError as error:
             raise Problem(422, "malformed", str(error), field="ends") from error
 
     @routes.delete("/v1/maintenance/{number}", response_model=PlannedWork, responses=problems(401, 404, 422, 503))
     async def end(request: Request, number: Annotated[int, Field(ge=0, le=2**53)]) -> dict[str, Any]:
         """The work is over now, or does not take place."""
-        collector.peers.require_operator(request.scope)
+        principal = collector.peers.require_operator(request.scope)
         try:
-            return asdict(await collector.ledger.run(kept.end_planned, number, time.time()))
+            return asdict(await collector.ledger.run(kept.end_planned, principal, number, time.time()))
         except kept.NoSuchWork as error:
             raise Problem(404, "not_found", str(error)) from error
 

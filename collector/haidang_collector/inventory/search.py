@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from haidang_collector import audit
+from haidang_collector.audit import Action, Principal
 from haidang_collector.inventory.fold import fold
 from haidang_collector.inventory.store import unpack
 from haidang_collector.ledger.tables import installed, machine_changes, machine_documents, machines, software
@@ -150,9 +152,16 @@ def software_counts(connection: sa.Connection, text: str, *, offset: int = 0, li
     return [dict(row._mapping) for row in connection.execute(query.offset(offset).limit(limit))]
 
 
-def remove(connection: sa.Connection, number: int, now: float) -> bool:
+def remove(connection: sa.Connection, principal: Principal, number: int, now: float) -> bool:
     """Take a machine out of use: it is no longer counted nor missed, until it is seen again."""
-    return bool(connection.execute(sa.update(machines).where(machines.c.id == number).values(removed=now)).rowcount)
+    columns = [machines.c[name] for name in ("site", "name", "agent", "removed")]
+    row = connection.execute(sa.select(*columns).where(machines.c.id == number)).first()
+    if row is None:
+        return False
+    connection.execute(sa.update(machines).where(machines.c.id == number).values(removed=now))
+    before = dict(row._mapping)
+    audit.note(connection, principal, Action.MACHINE_REMOVE, str(number), before, {**before, "removed": now})
+    return True
 
 
 def clones(connection: sa.Connection, since: float) -> list[tuple[str, int]]:

@@ -1,4 +1,5 @@
-"""Tokens, agents and the registry in the ledger. Every function takes the connection of a transaction."""
+"""Tokens, agents and the registry in the ledger. Every function takes the connection of a transaction; one that
+changes something for somebody also takes who that is, and notes it in the audit."""
 
 from __future__ import annotations
 
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 
+from haidang_collector import audit
+from haidang_collector.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, latest, registry, tokens
 from haidang_collector.registry import Registry
+from haidang_collector.registry_changes import difference
 
 
 class IdentityError(HaidangError):
@@ -41,8 +45,10 @@ class Agent:
     revoked: float | None
 
 
-def save_registry(connection: sa.Connection, value: Registry) -> None:
+def save_registry(connection: sa.Connection, principal: Principal, value: Registry) -> None:
     """Make this registry the one in force."""
+    _, was = load_registry(connection)
+    audit.note(connection, principal, Action.REGISTRY_LOAD, value.province.name, *difference(was, value))
     connection.execute(sa.delete(registry))
     connection.execute(sa.insert(registry).values(id=1, loaded=time.time(), document=value.model_dump_json()))
 
@@ -58,7 +64,9 @@ def registry_loaded(connection: sa.Connection) -> float:
     return connection.execute(sa.select(registry.c.loaded)).scalar() or 0.0
 
 
-def create_token(connection: sa.Connection, site: str, *, uses: int | None, life_seconds: float) -> tuple[Token, str]:
+def create_token(
+    connection: sa.Connection, principal: Principal, site: str, *, uses: int | None, life_seconds: float
+) -> tuple[Token, str]:
     """A new token for a site of the registry, and its secret, which is not kept.
 
     Raises IdentityError for a site that is not in the registry.
@@ -81,6 +89,8 @@ def create_token(connection: sa.Connection, site: str, *, uses: int | None, life
             expires=token.expires,
         )
     )
+    made = {"site": site, "uses": uses, "expires": token.expires}
+    audit.note(connection, principal, Action.TOKEN_CREATE, token.id, None, made)
     return token, secret
 
 
@@ -90,11 +100,15 @@ def list_tokens(connection: sa.Connection) -> list[Token]:
     return [Token(*row) for row in connection.execute(sa.select(*columns).order_by(tokens.c.created.desc()))]
 
 
-def revoke_token(connection: sa.Connection, identifier: str) -> None:
+def revoke_token(connection: sa.Connection, principal: Principal, identifier: str) -> None:
     """No enrolment with this token from now on. Raises IdentityError when there is none."""
-    done = connection.execute(sa.update(tokens).where(tokens.c.id == identifier).values(revoked=time.time()))
-    if not done.rowcount:
+    row = connection.execute(sa.select(tokens).where(tokens.c.id == identifier)).first()
+    if row is None:
         raise IdentityError(f"there is no token {identifier!r}")
+    now = time.time()
+    connection.execute(sa.update(tokens).where(tokens.c.id == identifier).values(revoked=now))
+    before = {"site": row.site, "uses_left": row.uses_left, "expires": row.expires, "revoked": row.revoked}
+    audit.note(connection, principal, Action.TOKEN_REVOKE, identifier, before, {**before, "revoked": now})
 
 
 def spend_token(connection: sa.Connection, secret: str) -> tuple[str, str]:
@@ -114,7 +128,9 @@ def spend_token(connection: sa.Connection, secret: str) -> tuple[str, str]:
     return row.id, row.site
 
 
-def add_agent(connection: sa.Connection, wanted: str, site: str, token: str, certificate_ends: float) -> str:
+def add_agent(
+    connection: sa.Connection, principal: Principal, wanted: str, site: str, token: str, certificate_ends: float
+) -> str:
     """A new agent named as wanted, or with a number behind when that name was ever given:
     a name is never two machines. Returns the name."""
     name, number = wanted, 1
@@ -126,10 +142,13 @@ def add_agent(connection: sa.Connection, wanted: str, site: str, token: str, cer
             id=name, site=site, token=token, enrolled=time.time(), certificate_ends=certificate_ends, stopped=False
         )
     )
+    audit.note(connection, principal, Action.AGENT_ENROL, name, None, {"site": site, "token": token})
     return name
 
 
-def enrol_again(connection: sa.Connection, identifier: str, site: str, token: str, *, proven: bool) -> str | None:
+def enrol_again(
+    connection: sa.Connection, principal: Principal, identifier: str, site: str, token: str, *, proven: bool
+) -> str | None:
     """The same agent with another token, so that what waits in its spool still counts.
 
     None when there is none of that name and site, when it is revoked, and when neither its
@@ -139,15 +158,28 @@ def enrol_again(connection: sa.Connection, identifier: str, site: str, token: st
     same = sa.and_(agents.c.id == identifier, agents.c.site == site, agents.c.revoked.is_(None))
     if not proven:
         same = sa.and_(same, agents.c.certificate_ends < time.time())
-    done = connection.execute(sa.update(agents).where(same).values(token=token, enrolled=time.time(), stopped=False))
-    return identifier if done.rowcount else None
+    row = connection.execute(sa.select(agents).where(same)).first()
+    if row is None:
+        return None
+    connection.execute(sa.update(agents).where(same).values(token=token, enrolled=time.time(), stopped=False))
+    before = {"site": row.site, "token": row.token, "certificate_ends": row.certificate_ends}
+    after = {"site": site, "token": token, "proven": proven}
+    audit.note(connection, principal, Action.AGENT_ENROL, identifier, before, after)
+    return identifier
 
 
-def release_agent(connection: sa.Connection, identifier: str) -> bool:
+def release_agent(connection: sa.Connection, principal: Principal, identifier: str) -> bool:
     """The machine of this name is gone: the next one that enrols under it, at its site, takes its place. Whether
     there is such an agent, not revoked."""
     same = sa.and_(agents.c.id == identifier, agents.c.revoked.is_(None))
-    return bool(connection.execute(sa.update(agents).where(same).values(certificate_ends=time.time() - 1)).rowcount)
+    row = connection.execute(sa.select(agents).where(same)).first()
+    if row is None:
+        return False
+    ends = time.time() - 1
+    connection.execute(sa.update(agents).where(same).values(certificate_ends=ends))
+    before = {"site": row.site, "certificate_ends": row.certificate_ends}
+    audit.note(connection, principal, Action.AGENT_RELEASE, identifier, before, {**before, "certificate_ends": ends})
+    return True
 
 
 def list_agents(connection: sa.Connection) -> list[Agent]:
@@ -182,11 +214,15 @@ def may_speak(connection: sa.Connection, identifiers: set[str]) -> dict[str, Ide
 _REVOKED = sa.select(agents.c.id, agents.c.revoked).where(agents.c.id.in_(sa.bindparam("identifiers", expanding=True)))
 
 
-def revoke_agent(connection: sa.Connection, identifier: str) -> None:
+def revoke_agent(connection: sa.Connection, principal: Principal, identifier: str) -> None:
     """Refuse the agent from its next request on. Raises IdentityError when there is none."""
-    done = connection.execute(sa.update(agents).where(agents.c.id == identifier).values(revoked=time.time()))
-    if not done.rowcount:
+    row = connection.execute(sa.select(agents).where(agents.c.id == identifier)).first()
+    if row is None:
         raise IdentityError(f"there is no agent {identifier!r}")
+    now = time.time()
+    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(revoked=now))
+    before = {"site": row.site, "revoked": row.revoked}
+    audit.note(connection, principal, Action.AGENT_REVOKE, identifier, before, {**before, "revoked": now})
     connection.execute(sa.delete(latest).where(latest.c.agent == identifier))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector import audit
+from haidang_collector.audit import Action, Principal
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
@@ -108,13 +110,17 @@ def move(connection: sa.Connection, downtime: Downtime, started: float, ended: f
     connection.execute(sa.update(downtimes).where(*same).values(started=started, ended=ended))
 
 
-def plan(connection: sa.Connection, element: str, begins: float, ends: float, text: str) -> Planned:
+def plan(
+    connection: sa.Connection, principal: Principal, element: str, begins: float, ends: float, text: str
+) -> Planned:
     """Note planned work on a site or circuit. Raises HaidangError for one that ends before it begins."""
     if ends <= begins:
         raise HaidangError("the work ends before it begins", remedy="Give an end after the beginning")
     values = {"element": element, "begins": begins, "ends": ends, "text": text, "created": time.time()}
     done = connection.execute(sa.insert(maintenance).values(**values).returning(maintenance.c.id))
-    return Planned(done.scalar_one(), element, begins, ends, text)
+    planned = Planned(done.scalar_one(), element, begins, ends, text)
+    audit.note(connection, principal, Action.MAINTENANCE_PLAN, str(planned.id), None, asdict(planned))
+    return planned
 
 
 def list_planned(connection: sa.Connection, begins: float = 0.0, ends: float = float("inf")) -> list[Planned]:
@@ -127,17 +133,22 @@ def list_planned(connection: sa.Connection, begins: float = 0.0, ends: float = f
     return [Planned(row.id, row.element, row.begins, row.ends, row.text) for row in rows]
 
 
-def end_planned(connection: sa.Connection, identifier: int, now: float) -> Planned:
+def end_planned(connection: sa.Connection, principal: Principal, identifier: int, now: float) -> Planned:
     """Planned work is over now, or does not take place. Raises NoSuchWork."""
     row = connection.execute(sa.select(maintenance).where(maintenance.c.id == identifier)).one_or_none()
     if row is None:
         raise NoSuchWork(f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list")
     which = maintenance.c.id == identifier
-    if row.begins >= now:
-        connection.execute(sa.delete(maintenance).where(which))
+    was = Planned(row.id, row.element, row.begins, row.ends, row.text)
+    ended = replace(was, ends=min(now, row.ends))
+    takes_place = row.begins < now
+    if takes_place:
+        connection.execute(sa.update(maintenance).where(which).values(ends=ended.ends))
     else:
-        connection.execute(sa.update(maintenance).where(which).values(ends=min(now, row.ends)))
-    return replace(Planned(row.id, row.element, row.begins, row.ends, row.text), ends=min(now, row.ends))
+        connection.execute(sa.delete(maintenance).where(which))
+    after = asdict(ended) if takes_place else None
+    audit.note(connection, principal, Action.MAINTENANCE_END, str(identifier), asdict(was), after)
+    return ended
 
 
 def windows(connection: sa.Connection, now: float) -> list[Window]:

@@ -182,6 +182,23 @@ maintenance = Table(
     Column("created", Float, nullable=False),
 )
 
+# Every change by command or over HTTP. Triggers refuse updates and deletions, see migration 0004.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("kind", String(10), nullable=False),  # operator, command, token, collector
+    Column("name", String(63), nullable=False),
+    Column("origin", String(200), nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("object", String(200), nullable=False),
+    Column("before", Text),  # JSON, NULL for what was not
+    Column("after", Text),
+    Index("audit_of_action", "action", "at"),
+    sqlite_autoincrement=True,
+)
+
 # One row a machine, whatever its name, system, disk or agent is now. What is searched by stands in columns.
 machines = Table(
     "machines",

@@ -1,0 +1,213 @@
+"""The audit: who changed what, from where, when, and what it was before.
+
+A row is written by the function that makes the change, in the change's own transaction: both are there, or neither.
+The table refuses updates and deletions (migration 0004); what is older than its time is removed by `remove_old`
+alone, which leaves a row that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import math
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from haidang_collector.ledger.tables import audit
+
+# What a row may hold, so that nobody's change fills the ledger: a text, a list or object, a level, the whole.
+_TEXT, _ITEMS, _DEPTH, _WHOLE = 300, 50, 4, 16_000
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# No caller gives secrets; a token that somebody wrote into a free text is none of the audit's either.
+_SECRET = re.compile(r"\bhd_[\w-]{20,}(\.\w+)?|-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
+
+
+class Action(StrEnum):
+    """Everything that may be done by command or over HTTP."""
+
+    REGISTRY_LOAD = "registry.load"
+    TOKEN_CREATE = "token.create"  # noqa: S105  # no secret
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105
+    AGENT_ENROL = "agent.enrol"
+    AGENT_REVOKE = "agent.revoke"
+    AGENT_RELEASE = "agent.release"
+    CERTIFICATE_MAKE = "certificate.make"
+    MAINTENANCE_PLAN = "maintenance.plan"
+    MAINTENANCE_END = "maintenance.end"
+    MACHINE_REMOVE = "machine.remove"
+    STATE_RESTORE = "state.restore"
+    AUDIT_REMOVE = "audit.remove"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who does something. `kind` is `operator` (name: its certificate's), `command` (the system user's, sudo's when
+    it says one), `token` (the id of the one that enrols) or `collector` (itself); `origin` is the address it comes
+    from, or `user@host` of a command."""
+
+    kind: str
+    name: str
+    origin: str
+
+    @classmethod
+    def of_command(cls) -> Principal:
+        """Who runs this process. sudo's word for who called it counts as much as any of root's: the user the kernel
+        knows stands in `origin`."""
+        user = _user()
+        return cls("command", os.environ.get("SUDO_USER") or user, f"{user}@{socket.gethostname()}")
+
+    @classmethod
+    def itself(cls) -> Principal:
+        """The collector, of its own accord."""
+        return cls("collector", "housekeeping", f"{_user()}@{socket.gethostname()}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row. `at` is in Unix seconds; `before` and `after` hold what changed, None for what was not or is no more."""
+
+    id: int
+    at: float
+    kind: str
+    name: str
+    origin: str
+    action: str
+    object: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows: from `begins` until before `ends` (Unix seconds), by whom, what (`token` is all of `token.…`),
+    on which object, before the row `older_than`; empty or None for all."""
+
+    begins: float = 0.0
+    ends: float | None = None
+    who: str = ""
+    what: str = ""
+    object: str = ""
+    older_than: int | None = None
+
+
+def note(
+    connection: sa.Connection,
+    principal: Principal,
+    action: Action,
+    object: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+) -> None:
+    """Write down a change, in its transaction. `before` and `after` are small JSON objects without secrets; what is
+    too large in them is cut, and says so."""
+    connection.execute(
+        sa.insert(audit).values(
+            at=time.time(), kind=principal.kind, name=_plain(principal.name, 63), origin=_plain(principal.origin, 200),
+            action=str(action), object=_plain(object, 200), before=_document(before), after=_document(after),
+        )
+    )  # fmt: skip
+
+
+def find(connection: sa.Connection, wanted: Wanted, limit: int) -> list[Entry]:
+    """At most `limit` rows, the newest first."""
+    column = audit.c
+    which = [column.at >= wanted.begins]
+    if wanted.ends is not None:
+        which.append(column.at < wanted.ends)
+    if wanted.who:
+        which.append(column.name == wanted.who)
+    if wanted.what:
+        which.append(sa.or_(column.action == wanted.what, column.action.startswith(f"{wanted.what}.", autoescape=True)))
+    if wanted.object:
+        which.append(column.object == wanted.object)
+    if wanted.older_than is not None:
+        which.append(column.id < wanted.older_than)
+    rows = connection.execute(sa.select(audit).where(*which).order_by(column.id.desc()).limit(limit))
+    return [Entry(**{**row._mapping, "before": _read(row.before), "after": _read(row.after)}) for row in rows]
+
+
+def remove_old(connection: sa.Connection, now: float, days: float) -> None:
+    """Remove the rows of days that are older, after a row that says so: without it the table refuses."""
+    limit = (datetime.fromtimestamp(now, UTC) - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
+    old = audit.c.at < limit.timestamp()
+    count = connection.execute(sa.select(sa.func.count()).select_from(audit).where(old)).scalar_one()
+    if count:
+        note(connection, Principal.itself(), Action.AUDIT_REMOVE, limit.strftime("%Y-%m-%d"), {"rows": count}, None)
+        connection.execute(sa.delete(audit).where(old))
+
+
+def all_of(connection: sa.Connection, wanted: Wanted, chunk: int = 500) -> Iterator[Entry]:
+    """Every row that fits, the newest first, a chunk at a time in memory."""
+    while found := find(connection, wanted, chunk):
+        yield from found
+        wanted = replace(wanted, older_than=found[-1].id)
+
+
+def carry(connection: sa.Connection, database: Path) -> int | None:
+    """Copy the rows another database has since the last one here; how many, None when it can't be read."""
+    last = connection.execute(sa.select(sa.func.max(audit.c.at))).scalar() or 0.0
+    names = ", ".join(f'"{column.name}"' for column in audit.columns if column.name != "id")
+    try:
+        # It is replaced because something is wrong, perhaps with it.
+        with contextlib.closing(sqlite3.connect(database)) as other:
+            rows = other.execute(f"SELECT {names} FROM audit WHERE at > ? ORDER BY id", (last,)).fetchall()  # noqa: S608
+    except sqlite3.Error:
+        return None
+    for row in rows:
+        connection.exec_driver_sql(f"INSERT INTO audit ({names}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+    return len(rows)
+
+
+def _document(value: Mapping[str, Any] | None) -> str | None:
+    if value is None:
+        return None
+    text = json.dumps(_bounded(value, _DEPTH), ensure_ascii=False)
+    return text if len(text) <= _WHOLE else json.dumps({"cut": text[:_WHOLE]}, ensure_ascii=False)
+
+
+def _bounded(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if not depth:
+        return _plain(value, _TEXT) if isinstance(value, str) else "…"
+    if isinstance(value, Mapping):
+        named = list(value.items())
+        told = {_plain(str(name), 100): _bounded(each, depth - 1) for name, each in named[:_ITEMS]}
+        return told | ({"…": f"{len(named) - _ITEMS} more"} if len(named) > _ITEMS else {})
+    if isinstance(value, list | tuple):
+        items = [_bounded(each, depth - 1) for each in value[:_ITEMS]]
+        return items + ([f"… {len(value) - _ITEMS} more"] if len(value) > _ITEMS else [])
+    return _plain(str(value), _TEXT)
+
+
+def _plain(text: str, most: int) -> str:
+    """One line of at most that many characters, with no secret in it."""
+    text = _UNPRINTABLE.sub(" ", _SECRET.sub("[secret]", text))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _read(text: str | None) -> dict[str, Any] | None:
+    return None if text is None else json.loads(text)
+
+
+def _user() -> str:
+    try:
+        import pwd
+    except ImportError:  # Windows
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        return str(os.getuid())
