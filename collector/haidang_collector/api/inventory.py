@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from haidang_wire.labels import IDENTIFIER
 from pydantic import BaseModel, Field
 
 from haidang_collector.audit import Principal
@@ -17,6 +18,8 @@ from haidang_collector.inventory.search import Filter
 from haidang_collector.problems import Problem
 
 _Text = Annotated[str, Field(max_length=200)]
+# As many as fit into the longest address a request may have.
+_Site = Annotated[str, Field(pattern=f"^(?:{IDENTIFIER.pattern})$")]
 _Number = Annotated[int, Field(ge=1, le=2**53)]
 _Offset = Annotated[int, Field(ge=0, le=10_000_000)]
 _Limit = Annotated[int, Field(ge=1, le=1000)]
@@ -118,7 +121,7 @@ class NetworkDevice(BaseModel):
 
 def _filter(
     text: _Text = "",
-    site: Annotated[list[str] | None, Query(max_length=500)] = None,
+    site: Annotated[list[_Site] | None, Query(max_length=250)] = None,
     chassis: _Text = "",
     system: _Text = "",
     software: _Text = "",
