@@ -10,6 +10,7 @@ import http.client
 import json
 import logging
 import os
+import select
 import socket
 import ssl
 import time
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.files import held
+from haidang_agent.system import boot_seconds
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +42,16 @@ class TlsError(HaidangError):
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer: status, headers by lower-case name, body, and the collector's clock
-    minus ours in seconds by its Date header (to a second)."""
+    """An HTTP answer: status, headers by lower-case name, body, the collector's clock
+    minus ours in seconds by its Date header (to a second), and when it was asked for and
+    was here, in seconds since boot."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     clock_offset: float | None
+    asked: float = 0.0
+    heard: float = 0.0
 
     def json(self) -> Any:
         """The body as JSON; raises HaidangError when it is none."""
@@ -117,16 +122,21 @@ class Transport:
             context.verify_flags |= _NO_CHECK_TIME
         return context
 
-    def connect(self) -> None:
-        """Open the connection if there is none. Raises NetworkError, TlsError."""
+    def connect(self) -> bool:
+        """Open the connection if there is none that the other end has left open; whether that was done.
+        Raises NetworkError, TlsError."""
         if self._connection is not None:
-            return
+            # Nothing was asked: what can be read is the end of the connection.
+            if not select.select([self._connection.sock], [], [], 0)[0]:
+                return False
+            self.close()
         try:
             self._connection = self._open()
         except ssl.SSLCertVerificationError as error:
             if error.verify_code not in (_NOT_YET_VALID, _HAS_EXPIRED):
                 raise self._tls_error(error) from error
             self._connect_with_wrong_clock(error)
+        return True
 
     def _connect_with_wrong_clock(self, cause: ssl.SSLCertVerificationError) -> None:
         # A machine with a dead clock battery wakes years away from the certificate's life.
@@ -208,16 +218,17 @@ class Transport:
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         assert self._connection is not None
+        asked = boot_seconds()
         self._connection.request(method, path, body, {"User-Agent": "haidang-agent", **headers})
         response = self._connection.getresponse()
         data = response.read(_MAX_ANSWER_BYTES)
-        now = time.time()
+        heard, now = boot_seconds(), time.time()
         names = {name.lower(): value for name, value in response.getheaders()}
         date = email.utils.parsedate_tz(names.get("date", ""))
         offset = email.utils.mktime_tz(date) + 0.5 - now if date else None
         if response.will_close or not response.isclosed():
             self.close()
-        return Answer(response.status, names, data, offset)
+        return Answer(response.status, names, data, offset, asked, heard)
 
     def close(self) -> None:
         """Close the connection, if there is one; the next request opens another."""

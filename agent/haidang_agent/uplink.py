@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import random
 import sqlite3
@@ -11,13 +12,16 @@ import time
 from dataclasses import dataclass, field
 
 from haidang_wire.errors import HaidangError
+from haidang_wire.reference import reading_from
 from haidang_wire.report import CONTENT_TYPE
 
 from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
+from haidang_agent.collector_clock import CollectorClock
 from haidang_agent.config import UplinkConfig
 from haidang_agent.identity import Identity
 from haidang_agent.spool import Pending, Spool
+from haidang_agent.system import boot_seconds
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 log = logging.getLogger(__name__)
@@ -26,6 +30,9 @@ log = logging.getLogger(__name__)
 _COALESCE_SECONDS = 1.0
 _BACKOFF_FIRST_SECONDS = 1.0
 _RENEWAL_RETRY_SECONDS = 3600.0
+# A reading that was longer under way is asked for again: on a line that loses packets the next may be faster.
+_READING_SECONDS = 1.0
+_READINGS = 3
 
 
 @dataclass
@@ -52,6 +59,7 @@ class Uplink(threading.Thread):
         self._assignments = assignments
         self._config = config
         self._transport = self._new_transport()
+        self._clock = CollectorClock()
         self._work = threading.Event()
         self._urgent = threading.Event()
         self._stop_asked = threading.Event()
@@ -101,9 +109,13 @@ class Uplink(threading.Thread):
     def _turn(self) -> float:
         """Deliver everything that waits; the seconds to wait before the next try, or 0."""
         try:
-            while pending := self._spool.newest(self._config.batch_reports):
+            while True:
+                as_of = boot_seconds()
+                pending = self._spool.newest(self._config.batch_reports)
+                if not pending:
+                    break
                 self.alive_at = time.monotonic()
-                wait = self._deliver(pending)
+                wait = self._deliver(pending, as_of)
                 if wait:
                     return wait
             self._renew_when_due()
@@ -117,19 +129,53 @@ class Uplink(threading.Thread):
             return self._failed("collector", str(error))
         return 0.0
 
-    def _deliver(self, pending: list[Pending]) -> float:
-        self._transport.connect()  # before ages are measured: a handshake may take seconds
-        reports = b",".join(b'{"age":%.3f,"report":%s}' % (p.age, p.body) for p in pending)
-        body = gzip.compress(b'{"sent":%.3f,"reports":[%s]}' % (time.time(), reports), 6)
-        headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip"}
-        answer = self._transport.request("POST", "/v1/reports", body, headers)
+    def _deliver(self, pending: list[Pending], as_of: float) -> float:
+        """`as_of` is when their ages were measured, in seconds since boot."""
+        answer = self._ask_time() if self._transport.connect() or not self._clock.is_known else None
+        if answer is None:
+            answer = self._send(pending, as_of)
+            # Another collector took the place of the one that was asked.
+            if answer.status == 409 and self._learn(answer):
+                answer = self._send(pending, as_of)
         if answer.status in (200, 422):
             return self._receipt(pending, answer)
         if answer.status in (401, 403):
             return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
         if answer.status in (400, 411, 413, 415):
-            return self._refused(pending, answer)
+            return self._refused(pending, answer, as_of)
         return self._failed("collector", f"the collector answers: {answer.problem()}", answer)
+
+    def _ask_time(self) -> Answer | None:
+        """What deliveries refer to; an answer when the collector refuses it."""
+        for _ in range(_READINGS):
+            answer = self._transport.request("GET", "/v1/time")
+            if answer.status == 404:  # older than references
+                self._clock.forget()
+                return None
+            if answer.status != 200:
+                return answer
+            self._learn(answer)
+            if answer.heard - answer.asked < _READING_SECONDS:
+                break
+        return None
+
+    def _learn(self, answer: Answer) -> bool:
+        """Whether an answer holds a reading of the collector's clock, which then is known."""
+        document = answer.json()
+        try:
+            reading = reading_from(document.get("clock") if isinstance(document, dict) else None)
+        except ValueError:
+            return False
+        self._clock.learn(reading, answer.asked, answer.heard)
+        return True
+
+    def _send(self, pending: list[Pending], as_of: float) -> Answer:
+        now = boot_seconds()
+        reports = b",".join(b'{"age":%.3f,"report":%s}' % (p.age + now - as_of, p.body) for p in pending)
+        reference = json.dumps(self._clock.reference(now)).encode()
+        body = gzip.compress(b'{"sent":%.3f,"reference":%s,"reports":[%s]}' % (time.time(), reference, reports), 6)
+        headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip"}
+        return self._transport.request("POST", "/v1/reports", body, headers)
 
     def _receipt(self, pending: list[Pending], answer: Answer) -> float:
         receipt = answer.json()
@@ -144,6 +190,7 @@ class Uplink(threading.Thread):
         self._spool.forget(keys - set(refused))
         if keys & set(refused):
             self._spool.forget(keys & set(refused), refused=True)
+        self._learn(answer)
         self._succeeded(received - time.time())
         self._follow(receipt.get("assignment", ""))
         return 0.0
@@ -155,12 +202,12 @@ class Uplink(threading.Thread):
         except HaidangError as error:
             log.warning("%s", error)
 
-    def _refused(self, pending: list[Pending], answer: Answer) -> float:
+    def _refused(self, pending: list[Pending], answer: Answer, as_of: float) -> float:
         # The request as a whole is not acceptable. Halves find the report that makes it so;
         # the good ones are delivered.
         if len(pending) > 1:
             middle = len(pending) // 2
-            return self._deliver(pending[:middle]) or self._deliver(pending[middle:])
+            return self._deliver(pending[:middle], as_of) or self._deliver(pending[middle:], as_of)
         log.error("the collector refuses a report: %s", answer.problem())
         self.state.failures["refused"] += 1
         self._spool.forget([(pending[0].epoch, pending[0].sequence)], refused=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
@@ -122,7 +121,20 @@ def _delivery_schema() -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["sent", "reports"],
-        "properties": {"sent": {"type": "number"}, "reports": {"type": "array", "items": envelope, "minItems": 1}},
+        "properties": {
+            "sent": {"type": "number"},
+            "reference": {
+                "type": "object",
+                "description": "A reading of the collector's clock, and how many seconds ago the agent had it.",
+                "required": ["clock", "seconds", "ago"],
+                "properties": {
+                    "clock": {"type": "string"},
+                    "seconds": {"type": "number", "minimum": 0},
+                    "ago": {"type": "number", "minimum": 0},
+                },
+            },
+            "reports": {"type": "array", "items": envelope, "minItems": 1},
+        },
     }
 
 
@@ -159,7 +171,7 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/reports",
         response_model=None,
-        responses=problems(400, 401, 403, 413, 415, 422, 503),
+        responses=problems(400, 401, 403, 409, 413, 415, 422, 503),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -171,9 +183,10 @@ def create_app(collector: Collector) -> ASGIApp:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
         agent = collector.peers.require_agent(request.scope)
         sent = await read(request, collector.settings.limits.body_bytes)
-        received = time.time()
-        data = ingest.decompress(sent, request.headers.get("content-encoding", ""), collector.settings.limits)
-        batch = ingest.read_delivery(data, collector.speaker(agent), received, collector.settings.limits)
+        limits = collector.settings.limits
+        received = collector.time_base.now()
+        data = ingest.decompress(sent, request.headers.get("content-encoding", ""), limits)
+        batch = ingest.read_delivery(data, collector.speaker(agent), received, limits)
         receipt = await collector.take(batch)
         if receipt.accepted + receipt.duplicates == 0:
             extensions = msgspec.to_builtins(receipt)
@@ -239,6 +252,12 @@ def create_app(collector: Collector) -> ASGIApp:
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return JSONResponse({"agent": agent, "site": site, **assignment_json(wanted)}, headers=headers)
+
+    @app.get("/v1/time", response_model=None, responses=problems(401, 403))
+    async def read_clock(request: Request) -> Response:
+        """A reading of the collector's steady clock, for the reference of an agent's next delivery."""
+        collector.peers.require_agent(request.scope)
+        return Response(msgspec.json.encode({"clock": collector.time_base.read()}), media_type="application/json")
 
     @app.get("/v1/ca.pem", response_class=PlainTextResponse)
     async def ca() -> PlainTextResponse:

@@ -1,22 +1,60 @@
-"""An agent's clock against the collector's."""
+"""The collector's clock, and what deliveries show of their agents'."""
 
 from __future__ import annotations
 
+import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-# No delivery is on its way for longer: the agent gives up before.
-_LONGEST_SECONDS = 60.0
+from haidang_wire.reference import Reading, Reference
+
+# Beyond it a delivery that seems to come before it was sent is no drift: one of the two clocks stood still.
+_AHEAD_SECONDS = 0.5
+# What an agent without a reference says is held up for no longer: it is late then in any case.
+_LONGEST_SECONDS = 86400.0
 _SAME_SECONDS = 0.5
+
+
+def _steady() -> float:
+    """Seconds on a clock nobody sets; where there is one, it goes on while the machine sleeps."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
+
+
+class TimeBase:
+    """Unix seconds that go on steadily. `identity` names this process' clock, `anchor` is the Unix time at which it
+    says zero."""
+
+    def __init__(self, steady: Callable[[], float] = _steady, wall: Callable[[], float] = time.time) -> None:
+        self.identity = secrets.token_hex(8)
+        self._steady = steady
+        self.anchor = wall() - steady()
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._steady() + self.anchor
+
+    def read(self) -> Reading:
+        """What agents refer to."""
+        return Reading(self.identity, self._steady())
+
+    def composed(self, reference: Reference, received: float) -> float | None:
+        """The earliest time at which a delivery may have been composed that was received then, in Unix seconds; None
+        for a reference that is not of this clock, or can't be."""
+        latest, composed = received - self.anchor, reference.after(reference.ago)
+        if reference.clock != self.identity or not (reference.seconds >= 0.0 and reference.ago >= 0.0):
+            return None
+        return self.anchor + min(composed, latest) if composed <= latest + _AHEAD_SECONDS else None
 
 
 @dataclass
 class Clock:
     """`offset` is the collector's clock minus the agent's, in seconds; None before the first delivery.
 
-    A delivery sent into a line that is cut arrives when the line is back: TCP sends it again, up to the agent's
-    time limit later. Taken for fresh, its measurements would be dated after ones that follow them. So an offset
-    that is larger than the known one means a delivery that was held up, until the next one says the same: then
-    the agent's clock was set.
+    Older agents give no reference, they say only what their clock was when they sent. A larger offset than the known
+    one means a delivery that was held up, until the next one says the same: then the agent's clock was set. A clock
+    is right until deliveries show otherwise, so that not even the first is taken for fresh on faith.
     """
 
     offset: float | None = None
@@ -25,12 +63,12 @@ class Clock:
     def held_up(self, seen: float) -> float:
         """The seconds a delivery was on its way beyond what is usual; `seen` is when it was received minus when
         its agent says that it was sent."""
-        known, before, self._doubtful = self.offset, self._doubtful, None
-        if known is None or not 0 < seen - known < _LONGEST_SECONDS:
+        known, before, self._doubtful = self.offset or 0.0, self._doubtful, None
+        if seen <= known:
             self.offset = seen
             return 0.0
         if before is not None and abs(seen - before) < _SAME_SECONDS:
             self.offset = min(seen, before)
             return seen - self.offset
         self._doubtful = seen
-        return seen - known
+        return min(seen - known, _LONGEST_SECONDS)

@@ -17,6 +17,7 @@ from haidang_collector import audit
 from haidang_collector.assignments import Assignments
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued
+from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, Speaker, restore
 from haidang_collector.latest import AgentState, Latest
@@ -52,6 +53,7 @@ class Collector:
         self.peers = Peers(settings, self.authority)
         self.ledger = Ledger(state_dir)
         self.telemetry = Telemetry()
+        self.time_base = TimeBase()
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
@@ -110,7 +112,7 @@ class Collector:
     def speaker(self, agent: str) -> Speaker:
         """What an agent may speak for. Raises Problem 403 for one that is not (or no longer) known."""
         state = self._state_of(agent)
-        return Speaker(agent, state.site, self.assignments.devices(agent), state.clock)
+        return Speaker(agent, state.site, self.assignments.devices(agent), state.clock, self.time_base)
 
     def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
@@ -137,6 +139,7 @@ class Collector:
             samples_refused=sum(sum(p.refused_samples.values()) for p in batch.prepared),
             refused=batch.refused,
             assignment=self.assignments.version(batch.agent),
+            clock=self.time_base.read(),
         )
 
     def _refuse_excess(self, batch: Batch) -> None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import msgspec
 from haidang_wire.labels import SOURCE
 from haidang_wire.metrics import CATALOGUE, samples_of
+from haidang_wire.reference import Reference
 from haidang_wire.report import Refusal, Report, expiry
 
-from haidang_collector.clock import Clock
+from haidang_collector.clock import Clock, TimeBase
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Limits
 
@@ -47,10 +48,11 @@ class Envelope(msgspec.Struct):
 
 
 class Delivery(msgspec.Struct):
-    """The body of POST /v1/reports. `sent` is the agent's clock at sending."""
+    """The body of POST /v1/reports. `sent` is the agent's clock at sending; older agents give no reference."""
 
     sent: float
     reports: list[Envelope]
+    reference: Reference | None = None
 
 
 _delivery_decoder = msgspec.json.Decoder(Delivery)
@@ -59,12 +61,13 @@ _report_decoder = msgspec.json.Decoder(Report)
 
 @dataclass(frozen=True)
 class Speaker:
-    """An agent, its site, the devices it may speak for with the site of each, and its clock."""
+    """An agent, its site, the devices it may speak for with the site of each, its clock, and the collector's."""
 
     agent: str
     site: str
     devices: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    time_base: TimeBase = field(default_factory=TimeBase)
 
     def site_of(self, source: str) -> str | None:
         """Whose site a report is of: the device's for one about a device; None for a device not its own."""
@@ -137,7 +140,8 @@ def decompress(body: bytes, encoding: str, limits: Limits) -> bytes:
 
 
 def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits) -> Batch:
-    """Decode and check a delivery of this agent. Raises Problem when it is none as a whole."""
+    """Decode and check a delivery of this agent. Raises Problem when it is none as a whole: 409 when it refers to a
+    clock that is not the collector's."""
     try:
         delivery = _delivery_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -150,11 +154,11 @@ def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits
         detail = f"more than {limits.reports_a_request} reports in a request"
         raise Problem(413, "too_many_reports", detail, field="$.reports")
     batch = Batch(speaker.agent, received)
-    arrived = received - speaker.clock.held_up(received - delivery.sent)
+    composed = _composed(delivery, speaker, received)
     for index, envelope in enumerate(delivery.reports):
         raw = bytes(envelope.report)
         try:
-            batch.prepared.append(prepare(raw, envelope.age, speaker, arrived, limits))
+            batch.prepared.append(prepare(raw, envelope.age, speaker, composed, limits))
         except _Refused as refusal:
             epoch, sequence = _key(raw)
             batch.refused.append(Refusal(epoch, sequence, f"$.reports[{index}]: {refusal.detail}"))
@@ -162,14 +166,28 @@ def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits
     return batch
 
 
-def prepare(raw: bytes, age: float, speaker: Speaker, received: float, limits: Limits) -> Prepared:
-    """Decode, check and render one report."""
+def _composed(delivery: Delivery, speaker: Speaker, received: float) -> float:
+    """When a delivery was composed, by the oldest that it can be."""
+    if delivery.reference is None:
+        return received - speaker.clock.held_up(received - delivery.sent)
+    composed = speaker.time_base.composed(delivery.reference, received)
+    if composed is None:
+        raise Problem(
+            409, "reference", "the reference is not of this collector's clock: refer to the reading given here",
+            field="$.reference", extensions={"clock": msgspec.to_builtins(speaker.time_base.read())},
+        )  # fmt: skip
+    speaker.clock.offset = composed - delivery.sent
+    return composed
+
+
+def prepare(raw: bytes, age: float, speaker: Speaker, composed: float, limits: Limits) -> Prepared:
+    """Decode, check and render one report of a delivery that was composed then."""
     report = _decode(raw)
     _check(report, age, speaker.agent, limits)
     site = speaker.site_of(report.source)
     if site is None:
         raise _Refused("foreign_device", f"source: {report.source!r} is about a device not assigned to this agent")
-    return _prepared(report, raw, site, received - max(0.0, age), limits)
+    return _prepared(report, raw, site, composed - max(0.0, age), limits)
 
 
 def _decode(raw: bytes) -> Report:

@@ -295,7 +295,8 @@ def test_what_a_cut_line_held_up_is_dated_when_it_was_sent() -> None:
         document = json.dumps({"sent": sent, "reports": [{"age": 1.0, "report": report()}]}).encode()
         return read_delivery(document, speaker, received, LIMITS).prepared[0].taken
 
-    assert taken(1000.0, 1500.0) == 1499.0  # 500 s behind
+    assert taken(990.0, 1490.0) == 989.0  # 500 s behind, or on its way so long
+    assert taken(1000.0, 1500.0) == 1499.0  # behind: no two are held up alike
     assert taken(1010.0, 1522.0) == 1509.0
     assert taken(1023.0, 1523.25) == 1522.0
     assert speaker.clock.offset == 500.0
@@ -303,9 +304,11 @@ def test_what_a_cut_line_held_up_is_dated_when_it_was_sent() -> None:
 
 def test_a_clock_that_was_set_is_followed() -> None:
     clock = Clock()
-    assert [clock.held_up(seen) for seen in (5.0, 4.0, 4.5, 4.5)] == [0.0, 0.0, 0.5, 0.0]
+    assert [clock.held_up(seen) for seen in (5.0, 5.0, 4.0, 4.5, 4.5)] == [5.0, 0.0, 0.0, 0.5, 0.0]
     assert [clock.held_up(seen) for seen in (34.5, 34.6, 34.5)] == [30.0, pytest.approx(0.1), 0.0]
     assert clock.offset == 34.5
-    # No delivery is on its way for an hour, nor is one there before it is sent.
-    assert [clock.held_up(seen) for seen in (3634.5, -86400.0)] == [0.0, 0.0]
+    # Whether a delivery was on its way for an hour or the clock was set, the next one shows.
+    assert [clock.held_up(seen) for seen in (3634.5, 34.5, 3634.5, 3634.5)] == [3600.0, 0.0, 3600.0, 0.0]
+    # None is there before it is sent. After years off it is dated a day back, which is late enough.
+    assert [clock.held_up(seen) for seen in (-86400.0, 1e9)] == [0.0, 86400.0]
     assert clock.offset == -86400.0

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from haidang_wire.reference import Reading
+
 CONTENT_TYPE = "application/vnd.haidang.reports.v1+json"
 
 
@@ -78,7 +80,8 @@ class Receipt:
 
     `received` is the collector's clock; `samples_refused` counts samples left out of
     reports that were otherwise kept. `assignment` is the version of what the agent is to
-    watch: one that differs from what it has is to be fetched.
+    watch: one that differs from what it has is to be fetched. `clock` is what the collector's
+    steady clock said when it answered.
     """
 
     received: float
@@ -87,6 +90,7 @@ class Receipt:
     samples_refused: int
     refused: list[Refusal]
     assignment: str = ""
+    clock: Reading | None = None
 
 
 def report_json(report: Report) -> dict[str, Any]:
