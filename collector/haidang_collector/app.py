@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
@@ -18,15 +20,19 @@ from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
 from haidang_wire.report import Report
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector import exposition, ingest
+from haidang_collector.answers import InPieces
 from haidang_collector.api import installer, inventory, operations
 from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
+from haidang_collector.door import origin as whose
+from haidang_collector.door import visitor_of
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
@@ -142,6 +148,7 @@ def create_app(collector: Collector) -> ASGIApp:
     """The application of one collector."""
     app = FastAPI(title="Hải Đăng collector", version=__version__, docs_url=None, redoc_url=None)
     telemetry = collector.telemetry
+    ready = _Ready(collector)
 
     def refuse(problem: Problem) -> Response:
         telemetry.refused_requests.labels(problem.reason).inc()
@@ -163,6 +170,10 @@ def create_app(collector: Collector) -> ASGIApp:
         response = Problem(error.status_code, "http", str(error.detail)).response()
         response.headers.update(error.headers or {})
         return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_disconnect(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it: the line was cut, or the door ended the connection
 
     @app.exception_handler(RequestValidationError)
     async def on_validation(request: Request, error: Exception) -> Response:
@@ -196,7 +207,7 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/enrol",
         response_model=Certificate,
-        responses=problems(400, 403, 413, 422, 503),
+        responses=problems(400, 403, 413, 422, 429, 503),
         openapi_extra=body(EnrolRequest),
     )
     async def enrol(request: Request) -> Certificate:
@@ -207,10 +218,18 @@ def create_app(collector: Collector) -> ASGIApp:
         known = peer.name if peer and peer.kind == "agent" else None
         try:
             origin = collector.peers.origin(request.scope)
-            agent, site, issued = await collector.enrol(wanted.token.strip(), name, wanted.request, known, origin)
+            async with collector.enrolment_turns.turn(whose(origin)) as failed:
+                try:
+                    agent, site, issued = await collector.enrol(
+                        wanted.token.strip(), name, wanted.request, known, origin
+                    )
+                except HaidangError as error:
+                    if not isinstance(error, LedgerError):
+                        failed()
+                    raise
         except HaidangError as error:
             telemetry.enrolments.labels("refused").inc()
-            if isinstance(error, LedgerError):
+            if isinstance(error, LedgerError | Problem):
                 raise
             status = 403 if isinstance(error, identities.IdentityError) else 400
             raise Problem(status, "enrolment", str(error)) from error
@@ -275,8 +294,9 @@ def create_app(collector: Collector) -> ASGIApp:
         media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
 
         async def stream() -> AsyncIterator[bytes]:
-            for block in families:
-                yield block
+            with collector.door.scrapes.seat(visitor_of(request.scope)):
+                for block in families:
+                    yield block
 
         return StreamingResponse(stream(), headers={"Content-Type": media_type})
 
@@ -304,18 +324,41 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.get("/readyz", response_class=PlainTextResponse, responses=problems(503))
     async def readyz() -> PlainTextResponse:
         """The database answers too."""
-        await collector.ledger.run(identities.registry_loaded)
+        await ready.ask()
         return PlainTextResponse("ready\n")
 
     app.include_router(operations.router(collector))
     app.include_router(inventory.router(collector))
     app.include_router(installer.router(collector))
     app.include_router(console.router(collector))
-    return _Counted(app, telemetry.requests.labels)
+    return _Counted(InPieces(app), telemetry.requests.labels)
 
 
 def _certificate(agent: str, site: str, issued: Issued) -> Certificate:
     return Certificate(agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends)
+
+
+class _Ready:
+    """Asks the database once for all who ask meanwhile, and at most once a second: anybody may."""
+
+    _SECONDS, _PATIENCE_SECONDS = 1.0, 10.0
+
+    def __init__(self, collector: Collector) -> None:
+        self._ledger = collector.ledger
+        self._asked: asyncio.Future[float] | None = None
+        self._good_until = 0.0
+
+    async def ask(self) -> None:
+        """Raises LedgerError, or Problem 503 when there is no answer in time."""
+        if time.monotonic() < self._good_until:
+            return
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.ensure_future(self._ledger.run(identities.registry_loaded))
+        try:
+            await asyncio.wait_for(asyncio.shield(self._asked), self._PATIENCE_SECONDS)
+        except TimeoutError as error:
+            raise Problem(503, "busy", "the database does not answer in time", retry_after=10) from error
+        self._good_until = time.monotonic() + self._SECONDS
 
 
 class _Counted:

@@ -15,10 +15,12 @@ from haidang_wire.report import Receipt, Refusal
 
 from haidang_collector import audit
 from haidang_collector.assignments import Assignments
+from haidang_collector.attempts import Turns
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
+from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Speaker, restore
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
@@ -45,8 +47,8 @@ _DELIVERED_DAYS = 400.0
 class Collector:
     """Configuration in, `run()` for its background tasks, `close()`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises ConfigError or LedgerError."""
+    def __init__(self, settings: Settings, files: int = 1024) -> None:
+        """`files` is how many the process may open. Raises ConfigError or LedgerError."""
         state_dir = prepare_state_dir(settings)
         self.settings = settings
         self.authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
@@ -54,6 +56,8 @@ class Collector:
         self.ledger = Ledger(state_dir)
         self.telemetry = Telemetry()
         self.time_base = TimeBase()
+        self.door = Door(settings.door, room(settings.door, files), self.telemetry.count_at_door)
+        self.enrolment_turns = Turns(settings.door.enrolment_failures_a_second)
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()

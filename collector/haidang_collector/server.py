@@ -8,11 +8,12 @@ import logging
 import socket
 import ssl
 import sys
+import time
 
 import uvicorn
 from haidang_wire.errors import ConfigError
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from haidang_collector import entrance, logs
 from haidang_collector.app import create_app
 from haidang_collector.collector import Collector
 from haidang_collector.settings import Settings
@@ -20,11 +21,11 @@ from haidang_collector.settings import Settings
 log = logging.getLogger(__name__)
 
 _CERTIFICATE_CHECK_SECONDS = 12 * 3600.0
-# Longer than the agents' interval: their connections stay open between two deliveries.
-_KEEP_ALIVE_SECONDS = 130
+_SWEEP_SECONDS = 0.5
+_TELL_SECONDS = 60.0
 
 
-class TlsProtocol(HttpToolsProtocol):
+class TlsProtocol(entrance.DoorProtocol):
     """Puts the certificate the TLS layer has verified where the application finds it:
     scope["extensions"]["tls"]["peer_certificate"], None without one."""
 
@@ -32,16 +33,12 @@ class TlsProtocol(HttpToolsProtocol):
         super().on_message_begin()
         connection = self.transport.get_extra_info("ssl_object")
         certificate = connection.getpeercert() if connection is not None else None
-        self.scope["extensions"] = {"tls": {"peer_certificate": certificate or None}}
+        self.scope["extensions"]["tls"] = {"peer_certificate": certificate or None}
 
 
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises ConfigError or LedgerError."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    for noisy in ("httpx", "httpcore", "alembic"):
-        logging.getLogger(noisy).setLevel("WARNING")
+    logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings))
 
@@ -55,7 +52,7 @@ def _loop_factory() -> type | None:
 
 
 async def _serve(settings: Settings) -> int:
-    collector = Collector(settings)
+    collector = Collector(settings, entrance.raise_file_limit())
     await collector.start()
     # What is here now stays; a request's thousands of short-lived samples are not worth a
     # collection each few hundred (it cost a third of the processor time of ingest).
@@ -75,7 +72,6 @@ async def _serve(settings: Settings) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
         backlog=4096,
         ssl_certfile=collector.authority.server_file,
@@ -85,22 +81,24 @@ async def _serve(settings: Settings) -> int:
     config.load()
     assert config.ssl is not None
     config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    config.ssl.options |= ssl.OP_NO_RENEGOTIATION
     listener = _listen(settings)
-    server = uvicorn.Server(config)
+    server = entrance.Server(config, collector.door, settings, listener)
     serving = asyncio.create_task(server.serve([listener]), name="server")
+    sweeping = asyncio.create_task(_keep_door(collector), name="door")
     background = asyncio.create_task(collector.run(), name="background")
     renewing = asyncio.create_task(_renew_certificate(collector, config.ssl), name="certificate")
     port = listener.getsockname()[1]
     log.info("listening on https://%s:%d (CA %s)", settings.listen_address, port, collector.authority.fingerprint)
     try:
-        done, _ = await asyncio.wait({serving, background, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({serving, sweeping, background, renewing}, return_when=asyncio.FIRST_COMPLETED)
         if serving not in done:  # a background task ended, which it never should
             server.should_exit = True
             await serving
     finally:
-        for task in (background, renewing):
+        for task in (sweeping, background, renewing):
             task.cancel()
-        results = await asyncio.gather(serving, background, renewing, return_exceptions=True)
+        results = await asyncio.gather(serving, sweeping, background, renewing, return_exceptions=True)
         collector.close()
     failures = [r for r in results if isinstance(r, BaseException) and not isinstance(r, asyncio.CancelledError)]
     for failure in failures:
@@ -109,16 +107,33 @@ async def _serve(settings: Settings) -> int:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.listen_address, settings.listen_port))
+        return entrance.listen(settings.listen_address, settings.listen_port)
     except OSError as error:
         where = f"{settings.listen_address}:{settings.listen_port}"
         raise ConfigError(f"can't listen there: {error.strerror}", where=where, remedy="Choose another port") from error
-    listener.setblocking(False)
-    return listener
+
+
+async def _keep_door(collector: Collector) -> None:
+    """End what is over its time, and say each minute what was ended, in one line."""
+    door, telemetry = collector.door, collector.telemetry
+    telemetry.connection_room.labels("known").set(door.room.connections)
+    telemetry.connection_room.labels("unknown").set(door.room.unknown)
+    told = time.monotonic()
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(_SWEEP_SECONDS)
+        now = time.monotonic()
+        # After a sleep of the whole process, what waits in the sockets is read before anybody is called late.
+        if now - before < 4 * _SWEEP_SECONDS:
+            door.sweep()
+        telemetry.connections.labels("known").set(door.known)
+        telemetry.connections.labels("unknown").set(door.unknown)
+        if door.ended and now > told + _TELL_SECONDS:
+            told = now
+            reasons = ", ".join(f"{reason} {number}" for reason, number in door.ended.most_common())
+            log.warning("connections ended at the door: %s", reasons)
+            door.ended.clear()
 
 
 async def _renew_certificate(collector: Collector, context: ssl.SSLContext) -> None:

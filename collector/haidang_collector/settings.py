@@ -35,6 +35,59 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 2_000
 
 
+class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[door]`: what may be used before anyone is known, and by whom. An unknown peer is one that has shown no
+    certificate of this collector's CA."""
+
+    connections: Annotated[
+        Positive,
+        Meta(description="Most connections; fewer when the process' file limit is lower. Half stays for known peers."),
+    ] = 16_384
+    unknown_connections: Annotated[
+        Positive, Meta(description="Most connections of unknown peers, at most half of all; beyond it the quiet leave.")
+    ] = 4_096
+    unknown_connections_an_address: Annotated[
+        Positive,
+        Meta(
+            description="Most of them from one address (IPv6: network of 64 bits), at most half of them. Machines behind one address translator count here until their certificate is shown."
+        ),
+    ] = 2_048
+    connections_a_certificate: Annotated[
+        Positive, Meta(description="Most connections with the same certificate's name.")
+    ] = 16
+    handshake_seconds: Annotated[float, Meta(gt=0, description="Time for TLS, from when a connection is accepted.")] = (
+        10.0
+    )
+    idle_seconds: Annotated[
+        float, Meta(gt=0, description="How long an unknown peer may say nothing, before its first request too.")
+    ] = 5.0
+    known_idle_seconds: Annotated[
+        float, Meta(gt=0, description="The same of a known one: longer than the agents' interval.")
+    ] = 130.0
+    header_seconds: Annotated[float, Meta(gt=0, description="Time for a request's headers, from their first byte.")] = (
+        10.0
+    )
+    header_bytes: Annotated[
+        Positive, Meta(description="Largest request line and headers together, and trailers of a body.")
+    ] = 32_768
+    headers: Annotated[Positive, Meta(description="Most headers of a request, and most trailers.")] = 100
+    body_seconds: Annotated[float, Meta(gt=0, description="Time for a whole body.")] = 120.0
+    body_bytes_a_second: Annotated[Positive, Meta(description="Least rate of a body, over each ten seconds.")] = 1_000
+    unread_seconds: Annotated[
+        float,
+        Meta(gt=0, description="How long an answer may wait for its reader to take the next 100 kB or so."),
+    ] = 30.0
+    unread_answers: Annotated[
+        Positive,
+        Meta(description="Most answers that wait for unknown readers; beyond it who has waited longest leaves."),
+    ] = 256
+    scrapes: Annotated[Positive, Meta(description="Most answers of /metrics that are being read at once.")] = 8
+    downloads: Annotated[Positive, Meta(description="Most files of the bundle that are being read at once.")] = 64
+    enrolment_failures_a_second: Annotated[
+        float, Meta(gt=0, description="Failed enrolments an address may go on with, after 30 in a row.")
+    ] = 2.0
+
+
 class RemoteWrite(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`[remote_write]`: where late samples go."""
 
@@ -140,6 +193,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     ] = "info"
     limits: Limits = Limits()
+    door: DoorSettings = DoorSettings()
     remote_write: RemoteWrite = RemoteWrite()
     outages: Outages = Outages()
     console: Console = Console()

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
 
+from haidang_collector import door
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it
 
 
@@ -46,6 +48,9 @@ class Telemetry:
         self.remote_write_failures = self._counter("remote_write_failures_total")
         self.outage_evaluation = self._gauge("outage_evaluation_seconds")
         self.certificate_expiry = self._gauge("certificate_expiry_timestamp_seconds")
+        self.connections = self._gauge("connections")
+        self.connection_room = self._gauge("connection_room")
+        self.connections_ended = self._counter("connections_ended_total")
         # Series that must be there before the first time, so that `increase()` sees it.
         for outcome in ("live", "late", "duplicate", "refused"):
             self.reports.labels(outcome)
@@ -56,6 +61,12 @@ class Telemetry:
             self.late_dropped.labels(reason)
         for reason in ("network", "status"):
             self.remote_write_failures.labels(reason)
+        for reason in door.REASONS:
+            self.connections_ended.labels(reason)
+
+    def count_at_door(self, reason: str) -> None:
+        """A connection was ended by the door."""
+        self.connections_ended.labels(reason).inc()
 
     def _gauge(self, name: str) -> Gauge:
         metric = _declared(name)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from pathlib import Path
+
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from haidang_collector import installer
 from haidang_collector.bodies import problems
 from haidang_collector.collector import Collector
+from haidang_collector.door import Seats, Visitor, visitor_of
 from haidang_collector.problems import Problem
 
 
@@ -23,11 +27,24 @@ def router(collector: Collector) -> APIRouter:
         return PlainTextResponse(text, media_type="text/x-shellscript; charset=utf-8")
 
     @routes.get("/install/{name}", response_model=None, responses=problems(404))
-    async def file(name: str) -> Response:
+    async def file(request: Request, name: str) -> Response:
         """A wheel, or manifest.json: which files there are, their SHA-256, and which a kind of machine needs."""
         found = bundle.file(name)
         if found is None or not found.is_file():
             raise Problem(404, "not_found", f"{name[:100]} is not served here")
-        return FileResponse(found)
+        return _Seated(found, collector.door.downloads, visitor_of(request.scope))
 
     return routes
+
+
+class _Seated(FileResponse):
+    """A file, while there is a seat for who reads it: it is open meanwhile."""
+
+    def __init__(self, path: Path, seats: Seats, visitor: Visitor | None) -> None:
+        super().__init__(path)
+        self._seats = seats
+        self._visitor = visitor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._seats.seat(self._visitor):
+            await super().__call__(scope, receive, send)
