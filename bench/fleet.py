@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import uvloop
 from common import BIN, cpu_seconds, folder, free_port, running
 from haidang_collector.audit import Principal
-from haidang_collector.ca import Authority, new_key_and_request, write_private
+from haidang_collector.ca import Authority, new_key_and_request
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.registry_file import load_registry
@@ -48,11 +48,12 @@ def prepare(place: Path, agents: int) -> None:
 
     with ledger.transaction() as connection:
         add(connection)
+        for number in range(agents):
+            key, request = new_key_and_request("x")
+            issued = authority.issue_client(request, "agent", f"agent-{number}", 1)
+            identities.note_certificate(connection, f"agent-{number}", issued)
+            (place / f"{number}.pem").write_bytes(key + issued.pem.encode())
     ledger.close()
-    for number in range(agents):
-        key, request = new_key_and_request("x")
-        issued = authority.issue_client(request, "agent", f"agent-{number}", 1)
-        write_private(place / f"{number}.pem", key + issued.pem.encode())
 
 
 class Agent:

@@ -21,6 +21,7 @@ import uvicorn
 from common import cpu_seconds, folder, free_port, need, running, show, wait_http
 from haidang_collector.app import create_app
 from haidang_collector.audit import Principal
+from haidang_collector.ca import Issued, Presented
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.registry_file import load_registry
@@ -35,16 +36,20 @@ AGENTS, PER_REPORT, CONNECTIONS = 1000, 100, 16
 def serve(path: str, port: int) -> None:
     """The collector without TLS (the peer's name comes in a header), for this comparison only."""
     collector = Collector(Settings(state_dir=path))
+    identifier, ends = collector.authority.key_identifier, time.time() + 86400
     with collector.ledger.transaction() as connection:
         identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         for number in range(AGENTS):
             identities.add_agent(connection, Principal.itself(), f"agent-{number}", "ttdl", "t", 0.0)
+            issued = Issued("", 0.0, ends, f"{number + 1:x}", identifier)
+            identities.note_certificate(connection, f"agent-{number}", issued)
     app = create_app(collector)
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
         name = dict(scope["headers"]).get(b"x-bench-agent", b"").decode()
-        names = (("URI", f"haidang://agent/{name}"),)
-        scope["extensions"] = {"tls": {"peer_certificate": {"subjectAltName": names}}}
+        serial = f"{int(name.partition('-')[2]) + 1:x}" if name else ""
+        peer = Presented(serial, "agent", name, 0.0, ends, identifier) if name else None
+        scope["extensions"] = {"tls": {"peer_certificate": peer}}
         await app(scope, receive, send)
 
     async def run() -> None:

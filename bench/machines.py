@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, new_key_and_request, write_private
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import certificates
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.registry import Registry
 
@@ -138,14 +139,17 @@ def prepare(place: Path, count: int) -> tuple[list[str], str]:
         identities.save_registry(connection, Principal.itself(), registry())
         for number in range(count):
             identities.add_agent(connection, Principal.itself(), f"pc-{number}", f"site-{number % SITES}", "t", 0.0)
+            issued = authority.issue_client(request, "agent", f"pc-{number}", 1)
+            identities.note_certificate(connection, f"pc-{number}", issued)
+            headers.append(in_header(issued.pem))
+        certificates.note_issued(connection, "operator", "truc-ban", operator)
 
+    key, request = new_key_and_request("x")
+    operator = authority.issue_client(request, "operator", "truc-ban", 1)
+    headers: list[str] = []
     with ledger.transaction() as connection:
         add(connection)
     ledger.close()
-    _, request = new_key_and_request("x")
-    headers = [in_header(authority.issue_client(request, "agent", f"pc-{n}", 1).pem) for n in range(count)]
-    key, request = new_key_and_request("x")
-    operator = authority.issue_client(request, "operator", "truc-ban", 1)
     write_private(place / "operator.pem", key + operator.pem.encode())
     return headers, in_header(operator.pem)
 

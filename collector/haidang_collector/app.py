@@ -34,6 +34,7 @@ from haidang_collector.console import routes as console
 from haidang_collector.door import origin as whose
 from haidang_collector.door import visitor_of
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.certificates import CertificateError
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
 from haidang_collector.problems import Problem
@@ -192,7 +193,7 @@ def create_app(collector: Collector) -> ASGIApp:
     )
     async def reports(request: Request) -> Response:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
-        agent = collector.peers.require_agent(request.scope)
+        agent = collector.peers.require_agent(request.scope).name
         sent = await read(request, collector.settings.limits.body_bytes)
         limits = collector.settings.limits
         received = collector.time_base.now()
@@ -214,8 +215,7 @@ def create_app(collector: Collector) -> ASGIApp:
         """Buy a client certificate with a token."""
         wanted = await read_model(request, EnrolRequest)
         name = to_identifier(_CONTROL.sub("", wanted.name))
-        peer = collector.peers.of(request.scope)
-        known = peer.name if peer and peer.kind == "agent" else None
+        known = collector.peers.proven_agent(request.scope)
         try:
             origin = collector.peers.origin(request.scope)
             async with collector.enrolment_turns.turn(whose(origin)) as failed:
@@ -245,23 +245,23 @@ def create_app(collector: Collector) -> ASGIApp:
     )
     async def renew(request: Request) -> Certificate:
         """A new certificate for the agent whose certificate the request came with."""
-        agent = collector.peers.require_agent(request.scope)
+        peer = collector.peers.require_agent(request.scope)
         wanted = await read_model(request, RenewRequest)
         try:
-            site, issued = await collector.renew(agent, wanted.request)
+            site, issued = await collector.renew(peer, wanted.request)
         except HaidangError as error:
             telemetry.renewals.labels("refused").inc()
             if isinstance(error, LedgerError):
                 raise
-            status = 403 if isinstance(error, identities.IdentityError) else 400
+            status = 403 if isinstance(error, identities.IdentityError | CertificateError) else 400
             raise Problem(status, "renewal", str(error)) from error
         telemetry.renewals.labels("accepted").inc()
-        return _certificate(agent, site, issued)
+        return _certificate(peer.name, site, issued)
 
     @app.get("/v1/assignment", response_model=AssignmentDocument, responses=problems(401, 403, 503))
     async def assignment(request: Request) -> Response:
         """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
-        agent = collector.peers.require_agent(request.scope)
+        agent = collector.peers.require_agent(request.scope).name
         try:
             site = await collector.ledger.run(identities.require_agent, agent)
         except identities.IdentityError as error:

@@ -12,13 +12,15 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
 from haidang_collector import audit
 from haidang_collector.audit import Action, Principal
-from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger import certificates
+from haidang_collector.ledger.database import Ledger, LedgerError
 
 _DATABASE = "collector.db"
 _NEEDED = (_DATABASE, "ca.key", "ca.pem")
@@ -30,7 +32,9 @@ def backup(state_dir: Path, to: Path) -> list[str]:
     try:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".backup-") as folder:
             copy = Path(folder) / _DATABASE
+            began = time.time()
             _copy_database(state_dir / _DATABASE, copy)
+            os.utime(copy, (began, began))  # what the file says of its age, nothing later is missing from it
             files = [file for file in sorted(state_dir.iterdir()) if _is_state(file, to)]
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
@@ -60,6 +64,7 @@ def restore(state_dir: Path, source: Path, principal: Principal, *, force: bool)
     try:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".restore-") as folder:
             names = _unpack(source, Path(folder))
+            _note_restored(Path(folder))
             _carry_audit(Path(folder), state_dir / _DATABASE, principal, source)
             kept = state_dir / "before-restore"
             shutil.rmtree(kept, ignore_errors=True)
@@ -72,9 +77,20 @@ def restore(state_dir: Path, source: Path, principal: Principal, *, force: bool)
                 file.rename(state_dir / name)
             if not any(kept.iterdir()):
                 kept.rmdir()
-    except (OSError, sqlite3.Error, tarfile.TarError, EOFError) as error:
+    except (OSError, sqlite3.Error, tarfile.TarError, EOFError, LedgerError) as error:
         raise HaidangError(f"the backup can't be used: {error}", where=str(source)) from error
     return names
+
+
+def _note_restored(folder: Path) -> None:
+    """Certificates that agents got after the backup are not in it, and count all the same."""
+    taken = (folder / _DATABASE).stat().st_mtime
+    ledger = Ledger(folder)
+    try:
+        with ledger.transaction() as connection:
+            certificates.note_restored(connection, taken, time.time())
+    finally:
+        ledger.close()
 
 
 def _is_state(file: Path, backup: Path) -> bool:
@@ -109,6 +125,7 @@ def _unpack(source: Path, folder: Path) -> list[str]:
             assert content is not None
             with (folder / member.name).open("wb") as file:
                 shutil.copyfileobj(content, file)
+            os.utime(folder / member.name, (member.mtime, member.mtime))
     database = sqlite3.connect(folder / _DATABASE)
     try:
         _check(database)

@@ -1,4 +1,10 @@
-"""The collector's own certification authority: agents, scrapers, operators, the server itself."""
+"""The collector's own certification authority: agents, scrapers, operators, the server itself.
+
+One file, `ca.key`, is all of it, so that a crash leaves one state or the other: the key that issues, its certificate
+and, while the CA is being replaced, the certificate of the one before with a certificate of the new key that the old
+one signed ("new with old", RFC 4210, section 4.4). Whoever trusts either believes the server. `ca.pem`, for those who
+verify, and `server.pem` are made from it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from haidang_wire import authorities
 from haidang_wire.errors import ConfigError, HaidangError
 
 _CA_DAYS = 20 * 365
@@ -24,32 +31,68 @@ _SERVER_DAYS = 365
 # Certificates begin a little in the past, for clocks that are a little behind.
 _BACKDATED = timedelta(hours=1)
 _SCHEME = "haidang"
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 KINDS = ("agent", "scraper", "operator")
 """Whom a client certificate may name."""
+LONGEST_DAYS = {"agent": 825, "scraper": 1095, "operator": 365}
+"""The longest life of each kind. Agents renew by themselves, a scraper is a service beside the collector, and an
+operator is a person with a telephone that gets lost."""
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its life in Unix seconds."""
+    """A certificate and its life in Unix seconds. `serial` and `authority` (the key that signed it) are hexadecimal."""
 
     pem: str
     begins: float
     ends: float
+    serial: str
+    authority: str
+
+
+@dataclass(frozen=True)
+class Presented:
+    """What a client's certificate says. That it is ours is verified elsewhere. Times are Unix seconds."""
+
+    serial: str
+    kind: str
+    name: str
+    begins: float
+    ends: float
+    authority: str
+
+    @property
+    def issued(self) -> float:
+        """When it was made."""
+        return self.begins + _BACKDATED.total_seconds()
+
+
+@dataclass(frozen=True)
+class Previous:
+    """A CA that is being replaced: its certificate, and the new key's that it signed."""
+
+    certificate: x509.Certificate
+    successor: x509.Certificate
+
+    @property
+    def until(self) -> float:
+        """When it ceases to count, in Unix seconds."""
+        return self.successor.not_valid_after_utc.timestamp()
 
 
 class Authority:
-    """Key and certificate of the CA in the state folder, made there the first time."""
+    """Key and certificates of the CA in the state folder, made there the first time."""
 
     def __init__(self, state_dir: Path, passphrase: bytes | None = None) -> None:
         """Raises ConfigError when the files can't be read or written."""
         self.key_file = state_dir / "ca.key"
         self.certificate_file = state_dir / "ca.pem"
         self.server_file = state_dir / "server.pem"
+        self._passphrase = passphrase
         try:
             if not self.key_file.exists():
-                self._create(passphrase)
-            self._key = _load_key(self.key_file, passphrase)
-            self.certificate = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
+                self._write(*_new_root(), None)
+            self.load()
         except OSError as error:
             raise ConfigError(f"the CA can't be read or made: {error}", where=str(state_dir)) from error
         except (ValueError, TypeError) as error:
@@ -59,38 +102,112 @@ class Authority:
                 remedy="Check ca_key_passphrase_file, or restore the folder from its backup",
             ) from error
 
-    def _create(self, passphrase: bytes | None) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hải Đăng CA")])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATED)
-            .not_valid_after(now + timedelta(days=_CA_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(authority=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        self.certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        encryption: serialization.KeySerializationEncryption = (
-            serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-        )
-        write_private(self.key_file, _private_pem(key, encryption))
+    def load(self) -> None:
+        """Read the file (again), and make ca.pem of it. Raises OSError, ValueError, TypeError; nothing has changed
+        then."""
+        read = self._signature()
+        key_pem, begin, rest = self.key_file.read_bytes().partition(_BEGIN)
+        # A folder of the first version has the certificate beside the key.
+        found = x509.load_pem_x509_certificates(begin + rest if begin else self.certificate_file.read_bytes())
+        key = serialization.load_pem_private_key(key_pem, self._passphrase)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("not an elliptic curve key")
+        if found[0].public_key() != key.public_key() or len(found) not in (1, 3):
+            raise ValueError("key and certificates are not of each other")
+        self._key, self.certificate = key, found[0]
+        self._previous = Previous(found[1], found[2]) if len(found) == 3 else None
+        self._read = read
+        if not begin:
+            self._write(key, self.certificate, None)
+        self._publish()
+
+    def changed(self) -> bool:
+        """Whether the file is another one than was read, or the CA before this one has ended since."""
+        return self._signature() != self._read or self._published != self.pem
+
+    def _signature(self) -> tuple[int, int]:
+        status = self.key_file.stat()
+        return status.st_ino, status.st_mtime_ns
+
+    def _publish(self) -> None:
+        self._published = self.pem
+        self._version = authorities.version(authorities.split(self._published))
+        with_content = self._published.encode()
+        if not self.certificate_file.exists() or self.certificate_file.read_bytes() != with_content:
+            write_private(self.certificate_file, with_content, mode=0o644, as_folder=True)
+
+    def _write(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, previous: Previous | None) -> None:
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if self._passphrase:
+            encryption = serialization.BestAvailableEncryption(self._passphrase)
+        others = (previous.certificate, previous.successor) if previous else ()
+        content = _private_pem(key, encryption) + b"".join(map(_pem, (certificate, *others)))
+        write_private(self.key_file, content, as_folder=True)
+
+    @property
+    def previous(self) -> Previous | None:
+        """The CA that is being replaced, while it counts."""
+        return self._previous if self._previous and self._previous.until > time.time() else None
+
+    @property
+    def trusted(self) -> tuple[x509.Certificate, ...]:
+        """The CAs whose certificates count, the issuing one first."""
+        return (self.certificate, *((self.previous.certificate,) if self.previous else ()))
 
     @property
     def pem(self) -> str:
-        """The CA's certificate."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+        """The trusted CAs."""
+        return b"".join(map(_pem, self.trusted)).decode()
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the CA's certificate, 64 hexadecimal digits: what agents pin."""
-        return self.certificate.fingerprint(hashes.SHA256()).hex()
+        """SHA-256 of the issuing CA's certificate, 64 hexadecimal digits: what agents pin."""
+        return fingerprint(self.certificate)
+
+    @property
+    def version(self) -> str:
+        """Names this set of trusted CAs: an agent that has another one renews."""
+        return self._version
+
+    @property
+    def key_identifier(self) -> str:
+        """Of the issuing CA, as its certificates name it."""
+        return _key_identifier(self.certificate)
+
+    def ends(self) -> dict[str, float]:
+        """Until when each trusted CA counts (Unix seconds), by key identifier."""
+        found = {self.key_identifier: self.certificate.not_valid_after_utc.timestamp()}
+        if self.previous:
+            found[_key_identifier(self.previous.certificate)] = self.previous.until
+        return found
+
+    def rotate(self, overlap_days: float) -> Previous:
+        """Begin the next CA; this one counts for so many days more. Raises HaidangError while one is replaced
+        already, OSError.
+
+        The old key signs the new one, and nothing after: it is not kept.
+        """
+        if self.previous:
+            until = datetime.fromtimestamp(self.previous.until).astimezone()
+            raise HaidangError(
+                f"the CA before this one counts until {until:%Y-%m-%d %H:%M}",
+                remedy="Wait, or end it: haidang-collector ca retire",
+            )
+        key, certificate = _new_root()
+        ends = min(datetime.now(UTC) + timedelta(days=overlap_days), self.certificate.not_valid_after_utc)
+        previous = Previous(self.certificate, _root(key, self._key, self.certificate.subject, ends))
+        self._write(key, certificate, previous)
+        self.load()
+        return previous
+
+    def retire(self) -> x509.Certificate:
+        """End the CA that was replaced, now; its certificate. Raises HaidangError when there is none, OSError."""
+        if not self.previous:
+            raise HaidangError("no CA is being replaced", remedy="Begin with: haidang-collector ca rotate")
+        certificate = self.previous.certificate
+        self._write(self._key, self.certificate, None)
+        self.load()
+        return certificate
 
     def issue_client(self, request_pem: str, kind: str, name: str, days: float) -> Issued:
         """A client certificate for the key of a request; kind is one of KINDS.
@@ -109,20 +226,23 @@ class Authority:
         return self._issue(key, name, [uri], usage, timedelta(days=days))
 
     def ensure_server(self, names: tuple[str, ...]) -> float:
-        """Make or renew the server's certificate when a third of its life is left, or when
-        other names are wanted. Returns when it ends, in Unix seconds."""
+        """Make or renew the server's certificate when a third of its life is left, when other names are wanted, or
+        when the CA has changed. Returns when it ends, in Unix seconds."""
         wanted = [_general_name(name) for name in names]
+        chain = [self.previous.successor] if self.previous else []
         if self.server_file.exists():
-            present = x509.load_pem_x509_certificate(self.server_file.read_bytes())
+            present, *others = x509.load_pem_x509_certificates(self.server_file.read_bytes())
             alternatives = present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             ends = present.not_valid_after_utc.timestamp()
-            if list(alternatives) == wanted and ends - time.time() > _SERVER_DAYS * 86400 / 3:
+            ours = _issuer_identifier(present) == self.key_identifier and others == chain
+            if ours and list(alternatives) == wanted and ends - time.time() > _SERVER_DAYS * 86400 / 3:
                 return ends
         key = ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         issued = self._issue(key.public_key(), names[0], wanted, usage, timedelta(days=_SERVER_DAYS))
-        pem = issued.pem.encode() + self.pem.encode() + _private_pem(key, serialization.NoEncryption())
-        write_private(self.server_file, pem)
+        # Without the CA's own certificate: a client that trusts the one before would follow it to nowhere.
+        pem = issued.pem.encode() + b"".join(map(_pem, chain)) + _private_pem(key, serialization.NoEncryption())
+        write_private(self.server_file, pem, as_folder=True)
         return issued.ends
 
     def _issue(
@@ -133,39 +253,73 @@ class Authority:
         usage: x509.ExtendedKeyUsage,
         life: timedelta,
     ) -> Issued:
-        begins = datetime.now(UTC) - _BACKDATED
-        ends = datetime.now(UTC) + life
+        now = datetime.now(UTC)
+        signer = self._key  # once: another thread may take over another CA
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])]))
             .issuer_name(self.certificate.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(begins)
-            .not_valid_after(ends)
+            .not_valid_before(now - _BACKDATED)
+            .not_valid_after(min(now + life, self.certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(authority=False), critical=True)
             .add_extension(usage, critical=False)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .sign(signer, hashes.SHA256())
         )
-        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return Issued(pem, begins.timestamp(), ends.timestamp())
+        return Issued(
+            _pem(certificate).decode(),
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+            f"{certificate.serial_number:x}",
+            _issuer_identifier(certificate),
+        )
 
     def verify(self, certificate: x509.Certificate) -> None:
-        """Raises HaidangError unless the certificate is ours, for clients, and in its life:
-        for certificates that a trusted proxy passes on (TLS itself checks the others)."""
-        now = datetime.now(UTC)
-        try:
-            certificate.verify_directly_issued_by(self.certificate)
-            usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
-            raise HaidangError("the client certificate is not of this collector's CA") from error
-        if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
-            raise HaidangError("the client certificate is not for clients")
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-            raise HaidangError("the client certificate has ended or not begun")
+        """Raises HaidangError unless a trusted CA of ours signed the certificate: for those that a trusted proxy
+        passes on (TLS itself checks the others)."""
+        signer = _issuer_identifier(certificate)
+        for each in self.trusted:
+            try:
+                if _key_identifier(each) == signer:
+                    certificate.verify_directly_issued_by(each)
+                    return
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+        raise HaidangError("the client certificate is not of this collector's CA")
+
+
+def presented(certificate: x509.Certificate) -> Presented | None:
+    """What a client's certificate names; None for one that is not for clients or names nothing it may name.
+
+    Raises ValueError for one that can't be understood.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+    named = peer_name(names.get_values_for_type(x509.UniformResourceIdentifier))
+    if named is None or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        return None
+    return Presented(
+        f"{certificate.serial_number:x}",
+        *named,
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+        _issuer_identifier(certificate),
+    )
+
+
+def presented_der(data: bytes) -> Presented | None:
+    """The same of DER; None for what can't be understood, too: the CA signed it, but nobody can be told by it."""
+    try:
+        return presented(x509.load_der_x509_certificate(data))
+    except ValueError:
+        return None
 
 
 def peer_name(uris: list[str]) -> tuple[str, str] | None:
@@ -178,17 +332,26 @@ def peer_name(uris: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Atomic and durable, mode 0600: a new file of the caller's own, whatever lies there. Raises OSError."""
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate, 64 hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def write_private(path: Path, content: bytes, *, mode: int = 0o600, as_folder: bool = False) -> None:
+    """Atomic and durable: a new file of the caller's own, whatever lies there; `as_folder` gives what root writes to
+    the folder's owner. Raises OSError."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     new = f"{path.name}.{secrets.token_hex(8)}.new"
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                if as_folder and os.geteuid() == 0:
+                    owner = os.fstat(folder)
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:  # whatever it was, it is raised again
             os.unlink(new, dir_fd=folder)
@@ -219,15 +382,51 @@ def as_pkcs12(key: bytes, certificate: str, name: str, password: str) -> bytes:
     )  # fmt: skip
 
 
+def _new_root() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    # All have one name: a successor's certificate is then "self-issued" (RFC 5280, section 3.2), which counts in no
+    # path length.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hải Đăng CA")])
+    return key, _root(key, key, name, datetime.now(UTC) + timedelta(days=_CA_DAYS))
+
+
+def _root(
+    key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, name: x509.Name, ends: datetime
+) -> x509.Certificate:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - _BACKDATED)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
 def _private_pem(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-def _load_key(path: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(path.read_bytes(), passphrase)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("not an elliptic curve key")
-    return key
+def _key_identifier(authority: x509.Certificate) -> str:
+    return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def _issuer_identifier(certificate: x509.Certificate) -> str:
+    try:
+        named = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return ""
+    return (named or b"").hex()
 
 
 def _general_name(name: str) -> x509.GeneralName:

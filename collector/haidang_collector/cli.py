@@ -1,10 +1,9 @@
-"""`haidang-collector`: serve, token, agents, installer, backup, restore, registry, scraper, operator, maintenance, sla,
-report."""
+"""`haidang-collector`: serve, token, agents, installer, backup, restore, registry, scraper, operator, certificates, ca,
+maintenance, sla, report."""
 
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 import time
 from datetime import datetime
@@ -13,11 +12,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
-from haidang_wire.labels import is_identifier
 
-from haidang_collector import audit, backup, installer
-from haidang_collector.audit import Action, Principal
-from haidang_collector.ca import Authority, as_pkcs12, new_key_and_request, write_private
+from haidang_collector import backup, certificate_commands, installer
+from haidang_collector.audit import Principal
+from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages
@@ -29,9 +27,8 @@ from haidang_collector.plan import report as plan
 from haidang_collector.registry import Registry
 from haidang_collector.registry_file import load_registry
 from haidang_collector.routing import with_officers
+from haidang_collector.said import date, duration
 from haidang_collector.settings import Settings, load_settings, read_secret
-
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("file", type=Path)
     back.add_argument("--force", action="store_true", help="although there is a state; it is kept in before-restore")
 
-    release = agents.add_parser("release", help="its machine is gone: let a new one of its site take over the name")
+    release = agents.add_parser("release", help="its machine is gone: refuse it, let another of its site have its name")
     release.add_argument("id")
 
     registry = groups.add_parser("registry", help="the registry").add_subparsers(dest="action", required=True)
@@ -71,15 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     routes.add_argument("file", type=Path)
     routes.add_argument("alertmanager", type=Path, help="the configuration to add to (rules/alertmanager.yml)")
 
-    for kind, text in (
-        ("scraper", "read /metrics and /sd"),
-        ("operator", "see the status page, read outages and inventory, plan work"),
-    ):
-        certificate = groups.add_parser(kind, help=f"make a certificate that may {text}")
-        certificate.add_argument("name")
-        certificate.add_argument(
-            "file", type=Path, help="where key and certificate are written: one PEM file, or FILE.p12"
-        )
+    certificate_commands.add_parsers(groups)
 
     work = groups.add_parser("maintenance", help="planned work").add_subparsers(dest="action", required=True)
     add = work.add_parser("add", help="plan work: outages of it page nobody and count in no SLA")
@@ -137,7 +126,7 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     ledger = Ledger(state_dir)
     commands = {
         "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
-        "report": _report, "scraper": _certificate, "operator": _certificate,
+        "report": _report, **certificate_commands.COMMANDS,
     }  # fmt: skip
     command = commands[options.group]
     try:
@@ -153,12 +142,12 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
         with ledger.transaction() as connection:
             token, secret = identities.create_token(
-                connection, Principal.of_command(), options.site, uses=uses, life_seconds=_duration(options.expires)
+                connection, Principal.of_command(), options.site, uses=uses, life_seconds=duration(options.expires)
             )
         whole = f"{secret}.{authority.fingerprint}"
         print(installer.line(settings.url, authority.fingerprint, whole) if options.line else whole)
         left = "many times" if uses is None else f"{uses} time{'s' * (uses > 1)}"
-        print(f"token {token.id} of site {token.site}: {left}, until {_date(token.expires)}", file=sys.stderr)
+        print(f"token {token.id} of site {token.site}: {left}, until {date(token.expires)}", file=sys.stderr)
     elif options.action == "revoke":
         with ledger.transaction() as connection:
             identities.revoke_token(connection, Principal.of_command(), options.id)
@@ -168,7 +157,7 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         for token in tokens:
             uses_left = "unlimited" if token.uses_left is None else str(token.uses_left)
             state = "revoked" if token.revoked else "valid until"
-            print(f"{token.id}  {token.site:<30} uses left {uses_left:<10} {state} {_date(token.expires)}")
+            print(f"{token.id}  {token.site:<30} uses left {uses_left:<10} {state} {date(token.expires)}")
 
 
 def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
@@ -185,7 +174,7 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
         agents = identities.list_agents(connection)
     for agent in agents:
         state = "revoked" if agent.revoked else "stopped" if agent.stopped else "enrolled"
-        print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate until {_date(agent.certificate_ends)}")
+        print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate until {date(agent.certificate_ends)}")
 
 
 def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
@@ -195,24 +184,6 @@ def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
     print(f"{len(registry.sites)} sites are in force")
 
 
-def _certificate(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
-    if not is_identifier(options.name):
-        raise HaidangError(f"the name {options.name!r} must be of a-z 0-9 . _ -")
-    authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
-    key, request = new_key_and_request(options.name)
-    with ledger.transaction() as connection:  # noted before there is a file: none may be without its row
-        issued = authority.issue_client(request, options.group, options.name, 3 * 365)
-        made = {"kind": options.group, "begins": issued.begins, "ends": issued.ends}
-        audit.note(connection, Principal.of_command(), Action.CERTIFICATE_MAKE, options.name, None, made)
-    if options.file.suffix == ".p12":  # what browsers and telephones import
-        password = secrets.token_urlsafe(12)
-        write_private(options.file, as_pkcs12(key, issued.pem, options.name, password))
-        print(f"{options.file}: until {_date(issued.ends)}; its password, shown this once: {password}")
-        return
-    write_private(options.file, key + issued.pem.encode())
-    print(f"{options.file}: until {_date(issued.ends)}")
-
-
 def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     now = time.time()
     with ledger.transaction() as connection:
@@ -220,14 +191,14 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
             if not _registry_in_force(connection).is_site_or_circuit(options.element):
                 raise HaidangError(f"there is no site or circuit {options.element!r}")
             begins = now if options.begins == "now" else _time(options.begins)
-            ends = begins + _duration(options.lasts, "--lasts")
+            ends = begins + duration(options.lasts, "--lasts")
             works = [outages.plan(connection, Principal.of_command(), options.element, begins, ends, options.text)]
         elif options.action == "end":
             works = [outages.end_planned(connection, Principal.of_command(), options.number, now)]
         else:
             works = outages.list_planned(connection, begins=now)
     for work in works:
-        print(f"{work.id:>5}  {work.element:<30} {_date(work.begins)} to {_date(work.ends)}  {work.text}")
+        print(f"{work.id:>5}  {work.element:<30} {date(work.begins)} to {date(work.ends)}  {work.text}")
 
 
 def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
@@ -292,17 +263,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise HaidangError(f"--uses must be a number from 1 or `unlimited`, not {text!r}")
     return int(text)
-
-
-def _duration(text: str, option: str = "--expires") -> float:
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isdecimal() or int(number) < 1:
-        raise HaidangError(f"{option} must be like 30m, 24h or 7d, not {text!r}")
-    return int(number) * _UNITS[unit]
-
-
-def _date(when: float) -> str:
-    return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
 if __name__ == "__main__":

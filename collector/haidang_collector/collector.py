@@ -17,13 +17,15 @@ from haidang_collector import audit
 from haidang_collector.assignments import Assignments
 from haidang_collector.attempts import Turns
 from haidang_collector.audit import Principal
-from haidang_collector.ca import Authority, Issued
+from haidang_collector.ca import Authority, Issued, Presented, fingerprint
+from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Speaker, restore
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import certificates
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import delivered, events, fact_history, latest
 from haidang_collector.outage.engine import Engine
@@ -52,8 +54,9 @@ class Collector:
         state_dir = prepare_state_dir(settings)
         self.settings = settings
         self.authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
-        self.peers = Peers(settings, self.authority)
         self.ledger = Ledger(state_dir)
+        self.certificates = Certificates(self.ledger)
+        self.peers = Peers(settings, self.authority, self.certificates)
         self.telemetry = Telemetry()
         self.time_base = TimeBase()
         self.door = Door(settings.door, room(settings.door, files), self.telemetry.count_at_door)
@@ -64,6 +67,8 @@ class Collector:
         self.outages = Watch(self.ledger, settings, self.telemetry)
         self.plan = PlanWatch(self.ledger)
         self._registry_loaded = 0.0
+        self._authorities = ""
+        self._certificates_shown = -1
         self._deliveries = Deliveries(
             self.ledger,
             self.telemetry,
@@ -104,6 +109,7 @@ class Collector:
 
     def close(self) -> None:
         """After run() has ended."""
+        self.certificates.close()
         self.ledger.close()
 
     @property
@@ -190,20 +196,23 @@ class Collector:
             agent = identities.enrol_again(connection, buyer, name, site, token, proven=name == known)
             agent = agent or identities.add_agent(connection, buyer, name, site, token, 0.0)
             issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
-            identities.note_certificate(connection, agent, issued.ends)
+            identities.note_certificate(connection, agent, issued)
             return agent, site, issued
 
         agent, site, issued = await self.ledger.run(buy)
         self.latest.enrol(agent, site)
         return agent, site, issued
 
-    async def renew(self, agent: str, request: str) -> tuple[str, Issued]:
-        """(site, certificate) for an agent that may speak. Raises IdentityError, HaidangError."""
+    async def renew(self, shown: Presented, request: str) -> tuple[str, Issued]:
+        """(site, certificate) for an agent that may speak, with one that counts. Raises IdentityError,
+        CertificateError, HaidangError."""
+        agent = shown.name
 
         def buy(connection: sa.Connection) -> tuple[str, Issued]:
             site = identities.require_agent(connection, agent)
+            certificates.require(connection, shown, time.time())
             issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
-            identities.note_certificate(connection, agent, issued.ends)
+            identities.note_certificate(connection, agent, issued)
             return site, issued
 
         return await self.ledger.run(buy)
@@ -219,7 +228,8 @@ class Collector:
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _watch_once(self) -> None:
-        """What commands changed beside us: the registry, revocations, enrolments elsewhere."""
+        """What commands changed beside us: the registry, revocations, enrolments elsewhere, the CA."""
+        await self._follow_certificates(time.time())
         loaded, known = await self.ledger.run(_registry_and_agents)
         if loaded != self._registry_loaded:
             self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
@@ -234,11 +244,31 @@ class Collector:
                 self.latest.forget(agent.id)
                 log.info("agent %s is revoked", agent.id)
 
+    async def _follow_certificates(self, now: float) -> None:
+        try:
+            if self.authority.changed():
+                self.authority.load()
+                log.info("the CA is %s", " and ".join(map(fingerprint, self.authority.trusted)))
+        except (OSError, ValueError, TypeError) as error:  # the one in use goes on
+            log.error("%s can't be used: %s", self.authority.key_file, error)
+        if self.authority.version != self._authorities:
+            self.certificates.authorities = frozenset(self.authority.ends())
+            await self.ledger.run(certificates.follow_authorities, self.authority.ends(), now)
+            self._authorities = self.authority.version
+        await self.certificates.keep(now)
+        self.certificates.follow(now)
+        if self.certificates.revision != self._certificates_shown:
+            self._certificates_shown = self.certificates.revision
+            self.telemetry.client_certificate_ends.clear()
+            for kind, name, until in self.certificates.ends():
+                self.telemetry.client_certificate_ends.labels(kind, name).set(until)
+
     async def _housekeeping(self) -> None:
         while True:
             try:
                 await self.ledger.run(_remove_old, time.time(), self.settings.event_retention_days)
                 await self.ledger.run(audit.remove_old, time.time(), self.settings.audit_retention_days)
+                self.certificates.forget_ended(time.time())
             except LedgerError as error:
                 log.error("%s", error)
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
@@ -264,6 +294,7 @@ def _registry_and_agents(connection: sa.Connection) -> tuple[float, list[identit
 
 
 def _remove_old(connection: sa.Connection, now: float, retention_days: float) -> None:
+    certificates.remove_ended(connection, now)
     before = now - retention_days * 86400
     connection.execute(sa.delete(events).where(events.c.received < before))
     connection.execute(sa.delete(fact_history).where(fact_history.c.until < before))

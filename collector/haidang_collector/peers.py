@@ -6,8 +6,8 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,63 +15,64 @@ from cryptography import x509
 from haidang_wire.errors import HaidangError
 
 from haidang_collector.audit import Principal
-from haidang_collector.ca import Authority, peer_name
+from haidang_collector.ca import Authority, Presented, presented
+from haidang_collector.certificates import Certificates
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Settings, read_secret
 
 HEADER = b"client-cert"
 
 
-@dataclass(frozen=True)
-class Peer:
-    """kind is `agent`, `scraper` or `operator`; name is the certificate's."""
-
-    kind: str
-    name: str
-
-
 class Peers:
     """Answers who somebody is and what he may read."""
 
-    def __init__(self, settings: Settings, authority: Authority) -> None:
+    def __init__(self, settings: Settings, authority: Authority, certificates: Certificates) -> None:
         """Raises ConfigError for a token file that can't be read."""
         self._authority = authority
+        self._certificates = certificates
         self._proxies = frozenset(settings.trusted_proxies)
         self._token = read_secret(settings.metrics_token_file)
 
-    def of(self, scope: Mapping[str, Any]) -> Peer | None:
-        """The peer a request's certificate names; None without one. A header counts only from
-        a trusted proxy. Raises Problem for a proxy's certificate that is not ours."""
+    def of(self, scope: Mapping[str, Any]) -> Presented | None:
+        """Whom a request's certificate names, as long as it counts; None without one. A header counts only from a
+        trusted proxy. Raises Problem 401 or 403 for a certificate that is not ours or does not count (any more)."""
         client = (scope.get("client") or ("", 0))[0]
+        shown: Presented | None
         if client in self._proxies:
-            for name, value in scope["headers"]:
-                if name == HEADER:
-                    return self._of_proxy(value)
-            return None
-        certificate = scope.get("extensions", {}).get("tls", {}).get("peer_certificate")
-        if not certificate:
-            return None
-        # The TLS layer has verified chain and life. The tuple is (type, value).
-        return _peer([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
+            header = next((value for name, value in scope["headers"] if name == HEADER), None)
+            shown = self._of_proxy(header) if header is not None else None
+        else:
+            # The TLS layer has verified the chain, and its life when the connection was made.
+            shown = scope.get("extensions", {}).get("tls", {}).get("peer_certificate")
+        if shown is not None:
+            self._certificates.require(shown, time.time())
+        return shown
 
-    def _of_proxy(self, value: bytes) -> Peer | None:
+    def _of_proxy(self, value: bytes) -> Presented | None:
         try:
             certificate = _parse(value)
             self._authority.verify(certificate)
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, binascii.Error, x509.ExtensionNotFound, HaidangError) as error:
+            return presented(certificate)
+        except (ValueError, binascii.Error, HaidangError) as error:
             raise Problem(401, "identity", f"the certificate the proxy passed on is not accepted: {error}") from error
-        return _peer(names.get_values_for_type(x509.UniformResourceIdentifier))
 
-    def require_agent(self, scope: Mapping[str, Any]) -> str:
-        """The agent's name. Raises Problem 401."""
+    def require_agent(self, scope: Mapping[str, Any]) -> Presented:
+        """The agent. Raises Problem 401 or 403."""
         peer = self.of(scope)
         if peer is None or peer.kind != "agent":
             raise Problem(401, "identity", "an agent's client certificate of this collector's CA is needed")
-        return peer.name
+        return peer
+
+    def proven_agent(self, scope: Mapping[str, Any]) -> str | None:
+        """The agent whose certificate came with a request that needs none, if it counts."""
+        try:
+            peer = self.of(scope)
+        except Problem:
+            return None
+        return peer.name if peer and peer.kind == "agent" else None
 
     def require_operator(self, scope: Mapping[str, Any]) -> Principal:
-        """The operator, for the audit of what he changes. Raises Problem 401."""
+        """The operator, for the audit of what he changes. Raises Problem 401 or 403."""
         peer = self.of(scope)
         if peer is None or peer.kind != "operator":
             raise Problem(401, "identity", "an operator's certificate of this collector's CA is needed")
@@ -89,7 +90,7 @@ class Peers:
 
     def require_reader(self, scope: Mapping[str, Any]) -> None:
         """Whether /metrics and /sd may be read: by this machine itself, with the scrape token,
-        or with a scraper's certificate. Raises Problem 401."""
+        or with a scraper's certificate. Raises Problem 401 or 403."""
         client = (scope.get("client") or ("", 0))[0]
         if self._token:
             wanted = b"Bearer " + self._token
@@ -101,11 +102,6 @@ class Peers:
         peer = self.of(scope)
         if peer is None or peer.kind != "scraper":
             raise Problem(401, "identity", "the scrape token or a scraper's certificate is needed")
-
-
-def _peer(uris: list[str]) -> Peer | None:
-    named = peer_name(uris)
-    return Peer(*named) if named else None
 
 
 def _parse(value: bytes) -> x509.Certificate:

@@ -15,25 +15,34 @@ from haidang_wire.errors import ConfigError
 
 from haidang_collector import entrance, logs
 from haidang_collector.app import create_app
+from haidang_collector.ca import Presented, presented_der
 from haidang_collector.collector import Collector
 from haidang_collector.settings import Settings
+from haidang_collector.tls import Tls
 
 log = logging.getLogger(__name__)
 
 _CERTIFICATE_CHECK_SECONDS = 12 * 3600.0
+_FOLLOW_SECONDS = 1.0
 _SWEEP_SECONDS = 0.5
 _TELL_SECONDS = 60.0
 
 
 class TlsProtocol(entrance.DoorProtocol):
-    """Puts the certificate the TLS layer has verified where the application finds it:
-    scope["extensions"]["tls"]["peer_certificate"], None without one."""
+    """Puts what the certificate says that the TLS layer has verified where the application finds it:
+    scope["extensions"]["tls"]["peer_certificate"] is a Presented, None without one."""
+
+    _peer: Presented | None = None
+    _peer_known = False
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        connection = self.transport.get_extra_info("ssl_object")
-        certificate = connection.getpeercert() if connection is not None else None
-        self.scope["extensions"]["tls"] = {"peer_certificate": certificate or None}
+        if not self._peer_known:  # once a connection
+            self._peer_known = True
+            connection = self.transport.get_extra_info("ssl_object")
+            certificate = connection.getpeercert(binary_form=True) if connection is not None else None
+            self._peer = presented_der(certificate) if certificate else None
+        self.scope["extensions"]["tls"] = {"peer_certificate": self._peer}
 
 
 def serve(settings: Settings) -> int:
@@ -58,11 +67,7 @@ async def _serve(settings: Settings) -> int:
     # collection each few hundred (it cost a third of the processor time of ingest).
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    ends = collector.authority.ensure_server(settings.names)
-    collector.telemetry.certificate_expiry.labels("server").set(ends)
-    collector.telemetry.certificate_expiry.labels("ca").set(
-        collector.authority.certificate.not_valid_after_utc.timestamp()
-    )
+    tls = Tls(collector.authority, settings.names)
     config = uvicorn.Config(
         create_app(collector),
         http=TlsProtocol,
@@ -75,19 +80,15 @@ async def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=5,
         backlog=4096,
         ssl_certfile=collector.authority.server_file,
-        ssl_ca_certs=str(collector.authority.certificate_file),
-        ssl_cert_reqs=ssl.CERT_OPTIONAL,
     )
     config.load()
-    assert config.ssl is not None
-    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    config.ssl.options |= ssl.OP_NO_RENEGOTIATION
+    config.ssl = tls.context
     listener = _listen(settings)
     server = entrance.Server(config, collector.door, settings, listener)
     serving = asyncio.create_task(server.serve([listener]), name="server")
     sweeping = asyncio.create_task(_keep_door(collector), name="door")
     background = asyncio.create_task(collector.run(), name="background")
-    renewing = asyncio.create_task(_renew_certificate(collector, config.ssl), name="certificate")
+    renewing = asyncio.create_task(_follow_certificates(collector, tls), name="certificates")
     port = listener.getsockname()[1]
     log.info("listening on https://%s:%d (CA %s)", settings.listen_address, port, collector.authority.fingerprint)
     try:
@@ -136,9 +137,17 @@ async def _keep_door(collector: Collector) -> None:
             door.ended.clear()
 
 
-async def _renew_certificate(collector: Collector, context: ssl.SSLContext) -> None:
+async def _follow_certificates(collector: Collector, tls: Tls) -> None:
+    expiry = collector.telemetry.certificate_expiry
+    checked = time.monotonic()
     while True:
-        await asyncio.sleep(_CERTIFICATE_CHECK_SECONDS)
-        ends = await asyncio.to_thread(collector.authority.ensure_server, collector.settings.names)
-        context.load_cert_chain(collector.authority.server_file)
-        collector.telemetry.certificate_expiry.labels("server").set(ends)
+        expiry.labels("server").set(tls.ends)
+        expiry.labels("ca").set(collector.authority.certificate.not_valid_after_utc.timestamp())
+        await asyncio.sleep(_FOLLOW_SECONDS)
+        due = time.monotonic() - checked > _CERTIFICATE_CHECK_SECONDS
+        try:
+            tls.follow(check=due)
+        except (OSError, ssl.SSLError) as error:  # what is in use goes on; the next turn tries again
+            log.error("the server's certificate can't be renewed: %s", error)
+        if due:
+            checked = time.monotonic()

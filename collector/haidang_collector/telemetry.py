@@ -51,6 +51,7 @@ class Telemetry:
         self.connections = self._gauge("connections")
         self.connection_room = self._gauge("connection_room")
         self.connections_ended = self._counter("connections_ended_total")
+        self.client_certificate_ends = self._gauge("client_certificate_ends_timestamp_seconds")
         # Series that must be there before the first time, so that `increase()` sees it.
         for outcome in ("live", "late", "duplicate", "refused"):
             self.reports.labels(outcome)

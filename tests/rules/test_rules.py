@@ -176,6 +176,7 @@ SERVED = {
     'haidang_service_info{service="qlvb",site="dc",kind="document_system"}': "1x30",
     'haidang_site_up{site="dc"}': "0x30",
 }
+CLIENT_ENDS = 'haidang_collector_client_certificate_ends_timestamp_seconds{kind="operator",name="truc-ban"}'
 ENDS = f'haidang_service_certificate_ends_timestamp_seconds{{{AGENT},service="qlvb"}}'
 
 
@@ -356,8 +357,11 @@ CASES = [
     Case("HaidangCollectorCrowded", 10, {'haidang_collector_connections{peer="known"}': "800x20", 'haidang_collector_connections{peer="unknown"}': "500x20", 'haidang_collector_connection_room{peer="known"}': "1000x20", 'haidang_collector_connection_room{peer="unknown"}': "500x20"}),
     Case("HaidangLateSamplesStuck", 30, stuck("0+2x60"), {}),
     Case("HaidangLateSamplesStuck", 30, stuck("2x60")),
-    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{20 * DAY}x30"}, {"certificate": "ca"}),
-    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{90 * DAY}x30"}),
+    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{300 * DAY}x30"}, {"certificate": "ca"}),
+    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="server"}': f"{20 * DAY}x30"}, {"certificate": "server"}),
+    Case("HaidangCollectorCertificateEnding", 20, {'haidang_collector_certificate_expiry_timestamp_seconds{certificate="ca"}': f"{500 * DAY}x30", 'haidang_collector_certificate_expiry_timestamp_seconds{certificate="server"}': f"{90 * DAY}x30"}),
+    Case("HaidangClientCertificateEnding", 20, {CLIENT_ENDS: f"{20 * DAY}x30"}, {"kind": "operator", "name": "truc-ban"}),
+    Case("HaidangClientCertificateEnding", 20, {CLIENT_ENDS: f"{90 * DAY}x30"}),
 ]  # fmt: skip
 
 

@@ -577,6 +577,14 @@ _METRICS = (
         "2",
     ),
     _center(
+        "collector_client_certificate_ends_timestamp_seconds",
+        GAUGE,
+        "seconds",
+        ("kind", "name"),
+        "Until when an operator or scraper has a certificate that counts (the longest of a name).",
+        "1 a name",
+    ),
+    _center(
         "collector_outage_evaluation_seconds",
         GAUGE,
         "seconds",

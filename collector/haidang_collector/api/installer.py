@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from haidang_collector import installer
 from haidang_collector.bodies import problems
+from haidang_collector.ca import fingerprint
 from haidang_collector.collector import Collector
 from haidang_collector.door import Seats, Visitor, visitor_of
 from haidang_collector.problems import Problem
@@ -18,12 +20,15 @@ from haidang_collector.problems import Problem
 def router(collector: Collector) -> APIRouter:
     """The routes."""
     routes = APIRouter()
-    text = installer.script(collector.settings.url, collector.authority.fingerprint)
     bundle = installer.Bundle(collector.settings.bundle_dir)
 
     @routes.get("/install.sh", response_class=PlainTextResponse)
-    async def script() -> PlainTextResponse:
-        """Installs, upgrades or removes the agent; believed by the checksum that comes with a token."""
+    async def script(ca: Annotated[str, Query(max_length=64)] = "") -> PlainTextResponse:
+        """Installs, upgrades or removes the agent; believed by the checksum that comes with a token. `ca` begins the
+        fingerprint of the CA it is to pin: while that is being replaced, lines of before go on working."""
+        trusted = [fingerprint(each) for each in collector.authority.trusted]
+        pinned = next((each for each in trusted if ca and each.startswith(ca)), trusted[0])
+        text = installer.script(collector.settings.url, pinned)
         return PlainTextResponse(text, media_type="text/x-shellscript; charset=utf-8")
 
     @routes.get("/install/{name}", response_model=None, responses=problems(404))

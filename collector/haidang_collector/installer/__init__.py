@@ -15,7 +15,8 @@ MANIFEST = "manifest.json"
 
 
 def script(url: str, fingerprint: str) -> str:
-    """install.sh for this collector: a shell script that finds a Python and holds the program for it."""
+    """install.sh for this collector: a shell script that finds a Python and holds the program for it. The CA's
+    fingerprint is all that differs while the CA is being replaced, and each goes on being served."""
     text = (_HERE / "install.sh").read_text(encoding="utf-8")
     for place, value in (("@URL@", url), ("@FINGERPRINT@", fingerprint)):
         text = text.replace(place, value)
@@ -29,9 +30,10 @@ def line(url: str, fingerprint: str, token: str) -> str:
     own, so that no process list shows it.
     """
     checksum = hashlib.sha256(script(url, fingerprint).encode()).hexdigest()
+    where = f"'{url}/install.sh?ca={fingerprint[:16]}'"
     unreached = f"Hải Đăng: {url} ? (cáp, địa chỉ, ip route, WAN / cable, address, ip route, WAN)"
-    curl = f"curl -fsSk -m 60 -o haidang.sh {url}/install.sh"
-    wget = f"wget -nv -T 60 -t 1 --no-check-certificate -O haidang.sh {url}/install.sh"
+    curl = f"curl -fsSk -m 60 -o haidang.sh {where}"
+    wget = f"wget -nv -T 60 -t 1 --no-check-certificate -O haidang.sh {where}"
     return (
         f"if command -v curl >/dev/null; then {curl}; else {wget}; fi"
         f" || {{ echo {shlex.quote(unreached)} >&2; false; }}"

@@ -13,6 +13,8 @@ from haidang_wire.errors import HaidangError
 
 from haidang_collector import audit
 from haidang_collector.audit import Action, Principal
+from haidang_collector.ca import Issued
+from haidang_collector.ledger import certificates
 from haidang_collector.ledger.tables import agents, latest, registry, tokens
 from haidang_collector.registry import Registry
 from haidang_collector.registry_changes import difference
@@ -169,14 +171,15 @@ def enrol_again(
 
 
 def release_agent(connection: sa.Connection, principal: Principal, identifier: str) -> bool:
-    """The machine of this name is gone: the next one that enrols under it, at its site, takes its place. Whether
-    there is such an agent, not revoked."""
+    """The machine of this name is gone, and what it has counts no longer: the next one that enrols under it, at its
+    site, takes its place. Whether there is such an agent, not revoked."""
     same = sa.and_(agents.c.id == identifier, agents.c.revoked.is_(None))
     row = connection.execute(sa.select(agents).where(same)).first()
     if row is None:
         return False
     ends = time.time() - 1
     connection.execute(sa.update(agents).where(same).values(certificate_ends=ends))
+    certificates.end_name(connection, "agent", identifier, "released")
     before = {"site": row.site, "certificate_ends": row.certificate_ends}
     audit.note(connection, principal, Action.AGENT_RELEASE, identifier, before, {**before, "certificate_ends": ends})
     return True
@@ -221,14 +224,16 @@ def revoke_agent(connection: sa.Connection, principal: Principal, identifier: st
         raise IdentityError(f"there is no agent {identifier!r}")
     now = time.time()
     connection.execute(sa.update(agents).where(agents.c.id == identifier).values(revoked=now))
+    certificates.end_name(connection, "agent", identifier, "revoked")
     before = {"site": row.site, "revoked": row.revoked}
     audit.note(connection, principal, Action.AGENT_REVOKE, identifier, before, {**before, "revoked": now})
     connection.execute(sa.delete(latest).where(latest.c.agent == identifier))
 
 
-def note_certificate(connection: sa.Connection, identifier: str, ends: float) -> None:
-    """Remember when an agent's renewed certificate ends."""
-    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(certificate_ends=ends))
+def note_certificate(connection: sa.Connection, identifier: str, issued: Issued) -> None:
+    """Remember an agent's new certificate."""
+    certificates.note_issued(connection, "agent", identifier, issued)
+    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(certificate_ends=issued.ends))
 
 
 def _hash(secret: str) -> str:

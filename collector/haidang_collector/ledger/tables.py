@@ -52,6 +52,44 @@ agents = Table(
     Column("revoked", Float),
 )
 
+# Client certificates that were issued and may still be shown. `authority` is the CA's key identifier (RFC 5280,
+# section 4.2.1.2) and `serial` the number, both hexadecimal; `revoked` is from when it is refused.
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("kind", String(10), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("authority", String(64), nullable=False),
+    Column("issued", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+    Column("used", Float),
+    Column("revoked", Float),
+    Column("reason", String(20), nullable=False),
+    Column("change", Integer, nullable=False, index=True),
+    Index("certificates_of", "kind", "name"),
+)
+
+# Certificates of a name issued until then are refused, also those without a row.
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", String(10), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+# Times whose certificates have no row and count all the same: before there were rows, between a backup and its return.
+unlisted = Table(
+    "unlisted",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String(10), nullable=False),
+    Column("issued_from", Float, nullable=False),
+    Column("issued_until", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
 # Which sequences of an agent's epoch are here: bit `sequence % 1024` of chunk `sequence // 1024`.
 delivered = Table(
     "delivered",

@@ -1,0 +1,177 @@
+"""Which client certificates count now: asked at each request, also on connections that are kept.
+
+What counts is in memory. Whether anybody changed it (also a command beside the collector) costs one question to
+SQLite's shared memory, `PRAGMA data_version`, and only when it did a look at the rows that are newer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from haidang_collector.ca import Presented
+from haidang_collector.ledger import certificates as kept
+from haidang_collector.ledger.database import Ledger
+from haidang_collector.problems import Problem
+
+_CHANGES = "SELECT change, serial, kind, name, ends, used, revoked FROM certificates WHERE change > ? ORDER BY change"
+
+
+@dataclass
+class _Known:
+    kind: str
+    name: str
+    until: float
+    used: bool
+
+
+class Certificates:
+    """Reads along beside the ledger; what it learns itself (first uses, unlisted certificates) `keep` writes there."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Raises sqlite3.Error."""
+        self._ledger = ledger
+        self._reader = sqlite3.connect(
+            f"{ledger.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.1,
+            check_same_thread=False,
+        )  # fmt: skip
+        # The same connection, for what is asked seldom.
+        self._engine = sa.create_engine(
+            "sqlite://", creator=lambda: self._reader, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+        )
+        self._seen = -1
+        self._change = 0
+        self._known: dict[str, _Known] = {}
+        self._of_agent: dict[str, set[str]] = {}
+        self._used: set[str] = set()
+        self._adopted: dict[str, Presented] = {}
+        self.authorities: frozenset[str] = frozenset()
+        """The CAs whose certificates count, by key identifier."""
+        self.revision = 0
+        """Grows when something has changed."""
+
+    def require(self, shown: Presented, now: float) -> None:
+        """Raises Problem 401 for a certificate that has ended or was never issued here, 403 for one that was revoked
+        in whatever way."""
+        if not shown.begins <= now < shown.ends:
+            when = datetime.fromtimestamp(shown.ends).astimezone()
+            raise Problem(401, "identity", f"the certificate has ended ({when:%Y-%m-%d %H:%M %z}) or not begun")
+        if shown.authority not in self.authorities:
+            raise Problem(403, "identity", kept.REASONS["authority"])
+        self.follow(now)
+        known = self._known.get(shown.serial)
+        if known is None or (known.kind, known.name) != (shown.kind, shown.name) or known.until <= now:
+            known = self._adopt(shown, now) if known is None else None
+            if known is None:
+                raise self._refusal(shown.serial)
+        if not known.used:
+            self._first_use(shown.serial, known)
+
+    def follow(self, now: float) -> None:
+        """Take over what was changed since, by anybody."""
+        try:
+            version = self._reader.execute("PRAGMA data_version").fetchone()[0]
+            if version == self._seen:
+                return
+            rows = self._reader.execute(_CHANGES, (self._change,)).fetchall()
+        except sqlite3.Error:  # what is known goes on counting; the ledger's own work says what is wrong
+            return
+        self._seen = version
+        for change, serial, kind, name, ends, used, revoked in rows:
+            self._change = change
+            until = ends if revoked is None else min(ends, revoked)
+            if until > now:
+                self._add(serial, _Known(kind, name, until, used is not None or serial in self._used))
+            else:
+                self._drop(serial)
+        self.revision += bool(rows)
+
+    def forget_ended(self, now: float) -> None:
+        """Keep the memory small."""
+        for serial in [serial for serial, known in self._known.items() if known.until <= now]:
+            self._drop(serial)
+            self.revision += 1
+
+    def ends(self) -> Iterator[tuple[str, str, float]]:
+        """(kind, name, until) of those that people renew: of each name the one that counts longest."""
+        longest: dict[tuple[str, str], float] = {}
+        for known in self._known.values():
+            if known.kind != "agent":
+                named = known.kind, known.name
+                longest[named] = max(known.until, longest.get(named, 0.0))
+        return ((kind, name, until) for (kind, name), until in longest.items())
+
+    async def keep(self, now: float) -> None:
+        """Write what was learnt since into the ledger. Raises LedgerError; it is kept for the next time then."""
+        used, adopted = set(self._used), dict(self._adopted)
+        if not used and not adopted:
+            return
+
+        def write(connection: sa.Connection) -> list[str]:
+            refused = [serial for serial, shown in adopted.items() if not kept.adopt(connection, shown, now)]
+            kept.note_used(connection, used, now)
+            return refused
+
+        for serial in await self._ledger.run(write):
+            self._drop(serial)  # its name was revoked in this moment
+        self._used -= used
+        for serial in adopted:
+            del self._adopted[serial]
+
+    def close(self) -> None:
+        """No more questions."""
+        self._engine.dispose()
+        self._reader.close()
+
+    def _add(self, serial: str, known: _Known) -> None:
+        self._known[serial] = known
+        if known.kind == "agent":
+            self._of_agent.setdefault(known.name, set()).add(serial)
+
+    def _drop(self, serial: str) -> None:
+        known = self._known.pop(serial, None)
+        if known is not None and known.kind == "agent":
+            of_agent = self._of_agent[known.name]
+            of_agent.discard(serial)
+            if not of_agent:
+                del self._of_agent[known.name]
+
+    def _first_use(self, serial: str, known: _Known) -> None:
+        # At once, not when it is written: the one before may be in somebody else's hands.
+        known.used = True
+        self._used.add(serial)
+        if known.kind == "agent":
+            for other in self._of_agent[known.name] - {serial}:
+                self._drop(other)
+
+    def _adopt(self, shown: Presented, now: float) -> _Known | None:
+        """One of a time whose certificates the ledger can't know."""
+        of_name = [each for each in self._adopted.values() if (each.kind, each.name) == ("agent", shown.name)]
+        if any(each.issued >= shown.issued for each in of_name if shown.kind == "agent"):
+            return None
+        try:
+            with self._engine.connect() as connection:
+                until = None if kept.known(connection, shown.serial) else kept.may_count(connection, shown, now)
+        except sa.exc.DatabaseError:
+            return None
+        if until is None:
+            return None
+        self._adopted[shown.serial] = shown
+        known = _Known(shown.kind, shown.name, min(until, shown.ends), used=False)
+        self._add(shown.serial, known)
+        return known
+
+    def _refusal(self, serial: str) -> Problem:
+        try:
+            with self._engine.connect() as connection:
+                row = kept.known(connection, serial)
+        except sa.exc.DatabaseError:
+            row = None
+        if row is None:
+            return Problem(401, "identity", "the certificate is not known here: it was never issued, or long ended")
+        return Problem(403, "identity", kept.REASONS.get(row.reason, "the certificate no longer counts"))
