@@ -21,11 +21,12 @@ from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
 from haidang_agent.files import as_owner
 from haidang_agent.identity import Identity
+from haidang_agent.known_time import KnownTime
 from haidang_agent.path.keys import load_keys
 from haidang_agent.service import SPOOL_FILE
 from haidang_agent.snmp import not_installed
 from haidang_agent.texts import say
-from haidang_agent.transport import Answer, NetworkError, Transport
+from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _LOW_DISK_BYTES = 200 * 1024 * 1024
@@ -124,8 +125,9 @@ class Doctor:
     def _network(self, identity: Identity, timeout: float) -> Iterator[Check]:
         try:
             transport = Transport(
-                identity.collector, ca_file=identity.ca_file, identity_file=identity.key_file, timeout=timeout
-            )
+                identity.collector, ca_file=identity.ca_file, identity_file=identity.key_file, timeout=timeout,
+                known_time=KnownTime(identity.state_dir, at_least=identity.begins),
+            )  # fmt: skip
         except HaidangError as error:
             yield Check("tls", FAIL, str(error))
             return
@@ -143,7 +145,8 @@ class Doctor:
             answer = transport.request("GET", "/v1/assignment")
         except HaidangError as error:
             verdict = WARN if isinstance(error, NetworkError) else FAIL
-            yield self._check("tls", verdict, "tls failed", error=error)
+            key = f"tls {error.reason}" if isinstance(error, TlsError) and error.reason else "tls failed"
+            yield self._check("tls", verdict, key, error=error.what if key != "tls failed" else error)
             yield self._certificate(identity, 0.0)
             return
         finally:

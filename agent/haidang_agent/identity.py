@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import ssl
@@ -11,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from haidang_wire import __version__
+from haidang_wire import __version__, authorities
 from haidang_wire.errors import HaidangError
 
+from haidang_agent import known_time
 from haidang_agent.csr import new_key_and_request
-from haidang_agent.files import read_private, remove, write_private
+from haidang_agent.files import held, read_private, remove, write_private
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
 
@@ -105,29 +105,27 @@ def enrol(
     pinned one; the token is sent after that. Raises HaidangError.
     """
     secret, in_token = split_token(token)
-    if ca_fingerprint and in_token and normal_fingerprint(ca_fingerprint) != normal_fingerprint(in_token):
-        raise HaidangError(
-            "the token and --ca-fingerprint name different collectors",
-            remedy="Ask the data center for a new token",
-        )
-    pinned = ca_fingerprint or in_token
+    pinned = [normal_fingerprint(each) for each in (ca_fingerprint, in_token) if each]
     if not pinned:
         raise HaidangError("the token does not hold the CA's fingerprint", remedy="Give --ca-fingerprint")
     _prepare(state_dir)
-    ca = _fetch_ca(collector, normal_fingerprint(pinned), timeout)
+    ca = _fetch_ca(collector, pinned[0], timeout)
     # Beside the enrolment in force, which stays as it is until the new one is there.
     ca_file = state_dir / "ca.pem.candidate"
     write_private(ca_file, ca)
     try:
+        if pinned[-1] != pinned[0]:
+            _require_authority(collector, ca_file, pinned[-1], timeout)
         key, request = new_key_and_request(name)
         body = json.dumps({"token": secret, "name": name, "request": request, "version": __version__}).encode()
-        answer = _ask(collector, ca_file, _previous(state_dir, ca), body, timeout)
+        answer = _ask(collector, ca_file, _previous(state_dir, collector, ca), body, timeout)
         if answer.status != 200:
             raise HaidangError(f"the collector refuses the enrolment: {answer.problem()}", where=collector)
-        write_private(state_dir / "ca.pem", ca)
+        identity = _keep(state_dir, collector, key, answer, ca)
+        known_time.begin(state_dir, time.time() + (answer.clock_offset or 0.0))
     finally:
         remove(ca_file)
-    return _keep(state_dir, collector, key, answer)
+    return identity
 
 
 def previous_name(state_dir: Path) -> str | None:
@@ -138,12 +136,13 @@ def previous_name(state_dir: Path) -> str | None:
         return None
 
 
-def _previous(state_dir: Path, ca: str) -> Path | None:
-    """Key and certificate of an enrolment with the same CA: they show that this is the same
-    machine, which then keeps its name, and with it the reports that still wait."""
+def _previous(state_dir: Path, collector: str, ca: str) -> Path | None:
+    """Key and certificate of an enrolment there or with the same CA: they show that this is the
+    same machine, which then keeps its name, and with it the reports that still wait."""
     try:
         known = load(state_dir)
-        if read_private(known.ca_file) == ca and known.key_file.exists():
+        same = known.collector == collector or ca in authorities.split(read_private(known.ca_file))
+        if same and known.key_file.exists():
             return known.key_file
     except (HaidangError, OSError, ValueError):
         pass
@@ -172,7 +171,15 @@ def renew(identity: Identity, transport: Transport) -> Identity:
     answer = transport.request("POST", "/v1/renew", body, {"Content-Type": "application/json"})
     if answer.status != 200:
         raise HaidangError(f"the collector refuses the renewal: {answer.problem()}", where=identity.collector)
-    return _keep(identity.state_dir, identity.collector, key, answer)
+    return _keep(identity.state_dir, identity.collector, key, answer, read_private(identity.ca_file))
+
+
+def authorities_version(identity: Identity) -> str:
+    """Names the CAs that are trusted; empty when they can't be read."""
+    try:
+        return authorities.version(authorities.split(read_private(identity.ca_file)))
+    except (OSError, ValueError):
+        return ""
 
 
 def _prepare(state_dir: Path) -> None:
@@ -187,37 +194,76 @@ def _prepare(state_dir: Path) -> None:
 
 
 def _fetch_ca(collector: str, fingerprint: str, timeout: float) -> str:
-    transport = Transport(collector, ca_file=None, timeout=timeout)
+    served = _served(collector, None, timeout)
+    if fingerprint not in served:
+        raise HaidangError(
+            f"the CA there has the fingerprint {' or '.join(served)}, not the pinned {fingerprint}",
+            where=collector,
+            remedy="The data center replaced its CA since the token was made, or this is another collector, or somebody"
+            " in between: nothing was sent. Check the address, and ask for a new token",
+        )
+    return served[fingerprint]
+
+
+def _require_authority(collector: str, ca_file: Path, fingerprint: str, timeout: float) -> None:
+    """The installer pins one CA and the token names another: while the CA is being replaced both may be the
+    collector's, which only the collector itself can say."""
+    if fingerprint not in _served(collector, ca_file, timeout):
+        raise HaidangError(
+            "the token and --ca-fingerprint name different collectors",
+            remedy="Ask the data center for a new token",
+        )
+
+
+def _served(collector: str, ca_file: Path | None, timeout: float) -> dict[str, str]:
+    """The CAs (PEM) a collector shows, by fingerprint."""
+    transport = Transport(collector, ca_file=ca_file, timeout=timeout)
     try:
         answer = transport.request("GET", "/v1/ca.pem")
     finally:
         transport.close()
     try:
-        pem = answer.body.decode("ascii")
-        seen = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        if answer.status != 200:
+            raise ValueError(answer.problem())
+        pems = authorities.split(answer.body.decode("ascii"))
+        return {authorities.fingerprint(pem): pem for pem in pems}
     except ValueError as error:
         raise HaidangError("no CA certificate is served there", where=collector, remedy="Check the address") from error
-    if answer.status != 200 or seen != fingerprint:
-        raise HaidangError(
-            f"the CA there has the fingerprint {seen}, not the pinned {fingerprint}",
-            where=collector,
-            remedy="This is another collector, or somebody in between: nothing was sent. Check address and token",
-        )
-    return pem
 
 
-def _keep(state_dir: Path, collector: str, key: str, answer: Answer) -> Identity:
+def _keep(state_dir: Path, collector: str, key: str, answer: Answer, ca: str) -> Identity:
+    """Take over what was bought, over a connection to a CA that is trusted already (`ca`, PEM)."""
     document = answer.json()
     try:
         identity = _described(state_dir, {**document, "collector": collector})
         certificate = str(document["certificate"])
+        # A collector of the first version names no CAs.
+        trusted = "".join(authorities.split(str(document.get("authorities") or ca)))
     except (KeyError, TypeError, ValueError) as error:
         raise HaidangError(f"the collector's answer lacks {error}", where=collector) from error
+    _require_usable(identity, key + certificate, trusted)
+    # First whom to trust: what was trusted so far is in it as long as it counts.
+    write_private(identity.ca_file, trusted)
     # One file, one rename: key and certificate can't be of two enrolments after a crash.
     write_private(identity.key_file, key + certificate)
     described = {name: value for name, value in asdict(identity).items() if name != "state_dir"}
     write_private(state_dir / "enrolment.json", json.dumps(described, ensure_ascii=False, indent=1) + "\n")
     return identity
+
+
+def _require_usable(identity: Identity, pem: str, trusted: str) -> None:
+    """What OpenSSL can't use must not take the place of what works. Raises HaidangError."""
+    candidate = identity.key_file.with_name("identity.pem.candidate")
+    write_private(candidate, pem)
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=trusted)
+        with held(candidate) as file:
+            context.load_cert_chain(file)
+    except (OSError, ValueError) as error:
+        raise HaidangError(f"the collector's certificates can't be used: {error}", where=identity.collector) from error
+    finally:
+        remove(candidate)
 
 
 def seconds_left(identity: Identity, clock_offset: float) -> float:

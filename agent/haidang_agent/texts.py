@@ -133,6 +133,25 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "máy chủ được xác thực và nhận ra tác tử này",
     ),
     "tls failed": ("{error}", "{error}"),
+    "tls authority": (
+        "the collector's certificate is of a CA that this agent does not know ({error}): the data center replaced its CA"
+        " while this machine was away, or something else answers there. Ask the data center, and with a token of it run:"
+        " haidang-agent enrol --force",
+        "chứng thư của máy chủ thuộc CA mà tác tử này không biết ({error}): trung tâm dữ liệu đã thay CA khi máy này vắng"
+        " mặt, hoặc có máy khác trả lời. Hãy hỏi trung tâm dữ liệu, xin mã đăng ký rồi chạy: haidang-agent enrol --force",
+    ),
+    "tls certificate": (
+        "the collector does not accept this agent's certificate ({error}): it has ended, or its CA was replaced. Ask the"
+        " data center for a token and run: haidang-agent enrol --force",
+        "máy chủ không nhận chứng thư của tác tử này ({error}): đã hết hạn, hoặc CA đã được thay. Hãy xin trung tâm dữ"
+        " liệu mã đăng ký rồi chạy: haidang-agent enrol --force",
+    ),
+    "tls time": (
+        "by this machine's clock the collector's certificate does not count ({error}): set the clock; if it is right,"
+        " tell the data center",
+        "theo đồng hồ máy này, chứng thư của máy chủ không có hiệu lực ({error}): hãy chỉnh đồng hồ; nếu đồng hồ đúng"
+        " thì báo trung tâm dữ liệu",
+    ),
     "tls refused": (
         "the collector refuses this agent: {error}",
         "máy chủ từ chối tác tử này: {error}",

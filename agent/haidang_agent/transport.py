@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.files import held
+from haidang_agent.known_time import KnownTime, is_impossible, may_believe
 from haidang_agent.system import boot_seconds
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # X509_V_FLAG_NO_CHECK_TIME and the two verify codes about time (openssl/x509_vfy.h).
 _NO_CHECK_TIME = 0x200000
 _NOT_YET_VALID, _HAS_EXPIRED = 9, 10
+# Its other codes for a chain that leads to no CA we trust.
+_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
@@ -37,7 +40,10 @@ class NetworkError(HaidangError):
 
 
 class TlsError(HaidangError):
-    """The other end is not our collector, or does not accept us as an agent."""
+    """The other end is not our collector, or does not accept us as an agent. `reason` is `authority` (it is of a CA
+    we don't know), `certificate` (it does not take ours), `time` (its certificate has ended or not begun) or empty."""
+
+    reason = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,16 @@ class Transport:
     """Requests to one collector over one kept connection. Not for two threads at a time."""
 
     def __init__(
-        self, url: str, *, ca_file: Path | None, identity_file: Path | None = None, timeout: float = 15
+        self,
+        url: str,
+        *,
+        ca_file: Path | None,
+        identity_file: Path | None = None,
+        timeout: float = 15,
+        known_time: KnownTime | None = None,
     ) -> None:
-        """ca_file None verifies nothing: only to fetch the CA that a fingerprint then proves.
+        """ca_file None verifies nothing: only to fetch the CA that a fingerprint then proves. known_time is what is
+        known of the time where this machine's clock is wrong.
 
         Raises HaidangError for a URL that is none, TlsError for files that can't be read.
         """
@@ -96,6 +109,7 @@ class Transport:
         self._timeout = timeout
         self._ca_file = ca_file
         self._identity_file = identity_file
+        self._known_time = known_time
         self._connection: http.client.HTTPSConnection | None = None
         self._context = self._make_context(check_time=True)
 
@@ -133,7 +147,8 @@ class Transport:
         try:
             self._connection = self._open()
         except ssl.SSLCertVerificationError as error:
-            if error.verify_code not in (_NOT_YET_VALID, _HAS_EXPIRED):
+            known = self._known_time.at if self._known_time else 0.0
+            if error.verify_code not in (_NOT_YET_VALID, _HAS_EXPIRED) or not is_impossible(time.time(), known):
                 raise self._tls_error(error) from error
             self._connect_with_wrong_clock(error)
         return True
@@ -141,8 +156,9 @@ class Transport:
     def _connect_with_wrong_clock(self, cause: ssl.SSLCertVerificationError) -> None:
         # A machine with a dead clock battery wakes years away from the certificate's life.
         # CA and name are still verified, and before anything is said the collector's own
-        # time must lie in its certificate's life. What this gives up: on such a machine the
-        # key of an expired certificate of our CA would still be believed.
+        # time must lie in its certificate's life, and not before what is known already. What
+        # this gives up: on such a machine the key of a certificate of our CA that ended since
+        # the collector was last heard would be believed.
         self._context = self._make_context(check_time=False)
         try:
             self._connection = self._open()
@@ -156,7 +172,8 @@ class Transport:
             self._context = self._make_context(check_time=True)
         begins = ssl.cert_time_to_seconds(str(certificate["notBefore"]))
         ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        if answer.clock_offset is None or not begins <= time.time() + answer.clock_offset <= ends:
+        now, known = time.time(), self._known_time.at if self._known_time else 0.0
+        if answer.clock_offset is None or not may_believe(now, now + answer.clock_offset, begins, ends, known):
             self.close()
             raise self._tls_error(cause)
         log.warning("this machine's clock is wrong by %.0f s: set it", answer.clock_offset)
@@ -251,5 +268,22 @@ class Transport:
         return NetworkError(str(error) or type(error).__name__, where=self.url, remedy="Check the WAN link and routes")
 
     def _tls_error(self, error: ssl.SSLError) -> TlsError:
-        reason = getattr(error, "verify_message", "") or error.reason or "handshake failed"
-        return TlsError(f"TLS: {reason}", where=self.url, remedy="Check the address and the CA's fingerprint")
+        said = getattr(error, "verify_message", "") or error.reason or "handshake failed"
+        code = getattr(error, "verify_code", 0)
+        if code in _UNKNOWN_AUTHORITY:
+            reason, remedy = "authority", (
+                "The data center replaced its CA while this machine was away, or something else answers there. Ask the"
+                " data center, and with a token of it run: haidang-agent enrol --force"
+            )  # fmt: skip
+        elif code in (_NOT_YET_VALID, _HAS_EXPIRED):
+            reason, remedy = "time", "Set this machine's clock; if it is right, tell the data center"
+        elif "ALERT" in said.upper() and ("CERTIFICATE" in said.upper() or "UNKNOWN_CA" in said.upper()):
+            reason, remedy = "certificate", (
+                "The collector does not accept this agent's certificate (any more). Ask the data center, and with a"
+                " token of it run: haidang-agent enrol --force"
+            )  # fmt: skip
+        else:
+            reason, remedy = "", "Check the address and the CA's fingerprint"
+        made = TlsError(f"TLS: {said}", where=self.url, remedy=remedy)
+        made.reason = reason
+        return made

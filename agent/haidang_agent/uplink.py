@@ -20,6 +20,7 @@ from haidang_agent.assignment import Assignments
 from haidang_agent.collector_clock import CollectorClock
 from haidang_agent.config import UplinkConfig
 from haidang_agent.identity import Identity
+from haidang_agent.known_time import KnownTime
 from haidang_agent.spool import Pending, Spool
 from haidang_agent.system import boot_seconds
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
@@ -58,6 +59,7 @@ class Uplink(threading.Thread):
         self._spool = spool
         self._assignments = assignments
         self._config = config
+        self._known_time = KnownTime(identity.state_dir, at_least=identity.begins)
         self._transport = self._new_transport()
         self._clock = CollectorClock()
         self._work = threading.Event()
@@ -65,6 +67,9 @@ class Uplink(threading.Thread):
         self._stop_asked = threading.Event()
         self._failures_in_a_row = 0
         self._next_renewal_try = 0.0
+        self._trusted = identities.authorities_version(identity)
+        self._wanted_trust = self._trusted
+        self._renew_for_trust_at = 0.0
 
     def _new_transport(self) -> Transport:
         return Transport(
@@ -72,6 +77,7 @@ class Uplink(threading.Thread):
             ca_file=self.identity.ca_file,
             identity_file=self.identity.key_file,
             timeout=self._config.timeout_seconds,
+            known_time=self._known_time,
         )
 
     def wake(self, *, at_once: bool = False) -> None:
@@ -192,7 +198,9 @@ class Uplink(threading.Thread):
             self._spool.forget(keys & set(refused), refused=True)
         self._learn(answer)
         self._succeeded(received - time.time())
+        self._known_time.note(received)
         self._follow(receipt.get("assignment", ""))
+        self._trust(receipt.get("authorities", ""))
         return 0.0
 
     def _follow(self, version: object) -> None:
@@ -201,6 +209,14 @@ class Uplink(threading.Thread):
             self._assignments.follow(version if isinstance(version, str) else "", self._transport)
         except HaidangError as error:
             log.warning("%s", error)
+
+    def _trust(self, version: object) -> None:
+        # The CA is being replaced, or the one before has ended: a renewal brings those that count. All agents hear it
+        # at once, so each waits its own time.
+        if isinstance(version, str) and version not in ("", self._trusted, self._wanted_trust):
+            self._wanted_trust = version
+            spread = random.uniform(0.0, self._config.backoff_max_seconds)  # noqa: S311 (no secret)
+            self._renew_for_trust_at = time.monotonic() + spread
 
     def _refused(self, pending: list[Pending], answer: Answer, as_of: float) -> float:
         # The request as a whole is not acceptable. Halves find the report that makes it so;
@@ -242,7 +258,8 @@ class Uplink(threading.Thread):
         offset = self.state.clock_offset
         if offset is None or time.monotonic() < self._next_renewal_try:
             return
-        if not self.identity.renewal_due(time.time() + offset):
+        for_trust = 0.0 < self._renew_for_trust_at <= time.monotonic()
+        if not for_trust and not self.identity.renewal_due(time.time() + offset):
             return
         self._next_renewal_try = time.monotonic() + _RENEWAL_RETRY_SECONDS
         try:
@@ -253,6 +270,8 @@ class Uplink(threading.Thread):
         self._transport.close()
         self._transport = self._new_transport()
         self._next_renewal_try = 0.0
+        self._renew_for_trust_at = 0.0
+        self._trusted = identities.authorities_version(self.identity)
         log.info("the certificate is renewed")
 
 

@@ -64,13 +64,14 @@ class RenewRequest(BaseModel):
 
 
 class Certificate(BaseModel):
-    """A client certificate (PEM) and its life in Unix seconds."""
+    """A client certificate (PEM), its life in Unix seconds, and the CAs (PEM) that are to be trusted from now on."""
 
     agent: str
     site: str
     certificate: str
     begins: float
     ends: float
+    authorities: str
 
 
 class Device(BaseModel):
@@ -150,6 +151,12 @@ def create_app(collector: Collector) -> ASGIApp:
     app = FastAPI(title="Hải Đăng collector", version=__version__, docs_url=None, redoc_url=None)
     telemetry = collector.telemetry
     ready = _Ready(collector)
+
+    def certificate(agent: str, site: str, issued: Issued) -> Certificate:
+        return Certificate(
+            agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends,
+            authorities=collector.authority.pem,
+        )  # fmt: skip
 
     def refuse(problem: Problem) -> Response:
         telemetry.refused_requests.labels(problem.reason).inc()
@@ -235,7 +242,7 @@ def create_app(collector: Collector) -> ASGIApp:
             raise Problem(status, "enrolment", str(error)) from error
         telemetry.enrolments.labels("accepted").inc()
         log.info("enrolled agent %s of site %s", agent, site)
-        return _certificate(agent, site, issued)
+        return certificate(agent, site, issued)
 
     @app.post(
         "/v1/renew",
@@ -256,7 +263,7 @@ def create_app(collector: Collector) -> ASGIApp:
             status = 403 if isinstance(error, identities.IdentityError | CertificateError) else 400
             raise Problem(status, "renewal", str(error)) from error
         telemetry.renewals.labels("accepted").inc()
-        return _certificate(peer.name, site, issued)
+        return certificate(peer.name, site, issued)
 
     @app.get("/v1/assignment", response_model=AssignmentDocument, responses=problems(401, 403, 503))
     async def assignment(request: Request) -> Response:
@@ -280,7 +287,8 @@ def create_app(collector: Collector) -> ASGIApp:
 
     @app.get("/v1/ca.pem", response_class=PlainTextResponse)
     async def ca() -> PlainTextResponse:
-        """The CA's certificate, to be believed only by its fingerprint."""
+        """The CA's certificate, and that of the one before while it is being replaced: each to be believed only by its
+        fingerprint."""
         return PlainTextResponse(collector.authority.pem, media_type="application/x-pem-file")
 
     @app.get("/metrics", response_model=None, responses=problems(401))
@@ -332,10 +340,6 @@ def create_app(collector: Collector) -> ASGIApp:
     app.include_router(installer.router(collector))
     app.include_router(console.router(collector))
     return _Counted(InPieces(app), telemetry.requests.labels)
-
-
-def _certificate(agent: str, site: str, issued: Issued) -> Certificate:
-    return Certificate(agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends)
 
 
 class _Ready:

@@ -150,6 +150,7 @@ class Collector:
             refused=batch.refused,
             assignment=self.assignments.version(batch.agent),
             clock=self.time_base.read(),
+            authorities=self.authority.version,
         )
 
     def _refuse_excess(self, batch: Batch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from haidang_collector import audit
 from haidang_collector.audit import Action, Principal, Wanted
 from haidang_collector.backup import backup, restore
 from haidang_collector.ca import Authority
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import database
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.registry_file import load_registry
@@ -43,6 +45,17 @@ def put(ledger: Ledger, at: float, action: str = "token.create", object: str = "
     values = {"at": at, "kind": "command", "name": "an", "origin": "root@tram", "action": action, "object": object}
     with ledger.transaction() as connection:
         connection.execute(sa.insert(audit.audit).values(**values))
+
+
+def at_revision(state: Path, revision: str) -> None:
+    """A database as an earlier version left it."""
+    engine = sa.create_engine(f"sqlite:///{state / 'collector.db'}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def test_a_row_stands_or_falls_with_its_change(ledger: Ledger) -> None:
@@ -239,10 +252,7 @@ def test_a_backup_of_before_the_audit_can_be_restored(tmp_path: Path) -> None:
     state, file = tmp_path / "state", tmp_path / "saved.tar.gz"
     state.mkdir()
     Authority(state, None)
-    Ledger(state).close()
-    old = sqlite3.connect(state / "collector.db")
-    old.executescript("DROP TABLE audit; UPDATE alembic_version SET version_num = '0003'")
-    old.close()
+    at_revision(state, "0003")
     backup(state, file)
     restore(state, file, WHO, force=True)
     ledger = Ledger(state)

@@ -81,7 +81,8 @@ class Receipt:
     `received` is the collector's clock; `samples_refused` counts samples left out of
     reports that were otherwise kept. `assignment` is the version of what the agent is to
     watch: one that differs from what it has is to be fetched. `clock` is what the collector's
-    steady clock said when it answered.
+    steady clock said when it answered. `authorities` names the CAs it is to trust: with others
+    it renews its certificate, and is given them.
     """
 
     received: float
@@ -91,6 +92,7 @@ class Receipt:
     refused: list[Refusal]
     assignment: str = ""
     clock: Reading | None = None
+    authorities: str = ""
 
 
 def report_json(report: Report) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from haidang_wire import RELEASED
 from haidang_wire.errors import ConfigError
 
 _HERE = Path(__file__).parent
@@ -18,7 +19,7 @@ def script(url: str, fingerprint: str) -> str:
     """install.sh for this collector: a shell script that finds a Python and holds the program for it. The CA's
     fingerprint is all that differs while the CA is being replaced, and each goes on being served."""
     text = (_HERE / "install.sh").read_text(encoding="utf-8")
-    for place, value in (("@URL@", url), ("@FINGERPRINT@", fingerprint)):
+    for place, value in (("@URL@", url), ("@FINGERPRINT@", fingerprint), ("@RELEASED@", f"{RELEASED:.0f}")):
         text = text.replace(place, value)
     return text.replace("@PROGRAM@", (_HERE / "install.py").read_text(encoding="utf-8").rstrip())
 

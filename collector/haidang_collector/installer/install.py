@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import ssl
@@ -44,7 +45,7 @@ DROP_INS = UNITS / f"{SERVICE}.d"
 USER = "haidang-agent"
 ROLES = ("probe", "switch", "wan")
 NEEDED_BYTES = 200 * 2**20
-# X509_V_FLAG_NO_CHECK_TIME (openssl/x509_vfy.h): the CA is pinned, and this machine's clock may be years off.
+# X509_V_FLAG_NO_CHECK_TIME (openssl/x509_vfy.h): a clock that says less than when this was made can't be right.
 NO_CHECK_TIME = 0x200000
 
 TEXTS = {
@@ -66,10 +67,15 @@ TEXTS = {
                  "{host} cổng {port} không phải máy chủ thu thập Hải Đăng ({detail})"),
     "broken off": ("the connection to {host} broke off ({detail}): run this again",
                    "kết nối đến {host} bị ngắt ({detail}): hãy chạy lại"),
-    "other CA": ("{host} shows another CA than the pinned one: this is another collector, or somebody in between. Nothing"
-                 " was sent or installed; tell the data center",
-                 "{host} dùng CA khác với CA đã ghim: máy chủ khác, hoặc có kẻ đứng giữa. Chưa gửi hay cài gì; hãy báo"
-                 " trung tâm dữ liệu"),
+    "other CA": ("{host} shows another CA than the pinned one: it was replaced since this line was printed, or this is"
+                 " another collector, or somebody in between. Nothing was sent or installed; ask the data center for a"
+                 " new line",
+                 "{host} dùng CA khác với CA đã ghim: CA đã được thay sau khi in dòng lệnh này, hoặc máy chủ khác, hoặc có"
+                 " kẻ đứng giữa. Chưa gửi hay cài gì; hãy xin trung tâm dữ liệu dòng lệnh mới"),
+    "time": ("by this machine's clock the certificate of {host} does not count ({detail}): set the clock (timedatectl"
+             " set-time) and run this again; if it is right, tell the data center",
+             "theo đồng hồ máy này, chứng thư của {host} không có hiệu lực ({detail}): hãy chỉnh đồng hồ (timedatectl"
+             " set-time) rồi chạy lại; nếu đồng hồ đúng thì báo trung tâm dữ liệu"),
     "no bundle": ("the collector serves no agent: its operator sets bundle_dir (docs/install-datacenter.md)",
                   "máy chủ thu thập không có gói cài: người vận hành đặt bundle_dir (docs/install-datacenter.md)"),
     "no wheels": ("there is nothing for Python {python} on {architecture}; there is for: {kinds}",
@@ -128,21 +134,45 @@ def tell(key: str, **values: object) -> None:
 class Center:
     """The collector, believed by the fingerprint of its CA."""
 
-    def __init__(self, url: str, fingerprint: str) -> None:
+    def __init__(self, url: str, fingerprint: str, released: float) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 443
         self._connection = self._connect(ssl._create_unverified_context())  # noqa: S323  # believed by its fingerprint
-        ca = self._get("/v1/ca.pem")
-        try:
-            seen = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca.decode("ascii"))).hexdigest()
-        except ValueError as error:
-            raise Failure("not ours", host=self.host, port=self.port, detail="no CA") from error
-        if seen != fingerprint:
-            raise Failure("other CA", host=self.host)
+        served = self._get("/v1/ca.pem").decode("ascii", "replace")
         self._connection.close()
-        context = ssl.create_default_context(cadata=ca.decode("ascii"))
-        context.verify_flags |= NO_CHECK_TIME
+        context = ssl.create_default_context(cadata=self._pinned(served, fingerprint))
+        impossible = time.time() < released
+        if impossible:
+            context.verify_flags |= NO_CHECK_TIME
         self._connection = self._connect(context)
+        if impossible:
+            self._require_life(released)
+
+    def _pinned(self, served: str, fingerprint: str) -> str:
+        """The CA of the fingerprint: while the collector's CA is being replaced it shows two."""
+        pems: list[str] = re.findall("-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", served)
+        try:
+            seen = {hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(): pem for pem in pems}
+        except ValueError:
+            seen = {}
+        if not seen:
+            raise Failure("not ours", host=self.host, port=self.port, detail="no CA")
+        if fingerprint not in seen:
+            raise Failure("other CA", host=self.host)
+        return seen[fingerprint]
+
+    def _require_life(self, released: float) -> None:
+        """This machine's clock can't be right: then the collector's own time must lie in its certificate's life."""
+        assert isinstance(self._connection.sock, ssl.SSLSocket)
+        certificate = self._connection.sock.getpeercert() or {}
+        begins, ends = (ssl.cert_time_to_seconds(str(certificate[name])) for name in ("notBefore", "notAfter"))
+        self._get("/healthz")
+        try:
+            told = parsedate_to_datetime(self.date).timestamp()
+        except (ValueError, TypeError):
+            told = 0.0
+        if not max(begins, released) <= told <= ends:
+            raise Failure("not ours", host=self.host, port=self.port, detail="certificate has expired")
 
     def _connect(self, context: ssl.SSLContext, seconds: float = 15.0) -> http.client.HTTPSConnection:
         where: dict[str, Any] = {"host": self.host, "port": self.port}
@@ -153,6 +183,9 @@ class Center:
             raise Failure("unknown host", **where) from error
         except ConnectionRefusedError as error:
             raise Failure("closed", **where) from error
+        except ssl.SSLCertVerificationError as error:
+            key = "time" if error.verify_code in (9, 10) else "not ours"  # not begun, has ended
+            raise Failure(key, detail=error.verify_message, **where) from error
         except ssl.SSLError as error:
             raise Failure("not ours", detail=error.reason or str(error), **where) from error
         except OSError as error:
@@ -378,7 +411,7 @@ def install(options: argparse.Namespace) -> dict[str, object]:
     roles = present if options.roles is None else tuple(sorted(filter(None, options.roles.split(","))))
     if unknown := set(roles) - set(ROLES):
         sys.exit(f"--roles: {', '.join(sorted(unknown))}: there are {', '.join(ROLES)}")
-    center = Center(options.url, options.fingerprint)
+    center = Center(options.url, options.fingerprint, options.released)
     version = Version(center.manifest(), roles)
     center.warn_of_clock()
     before = LINK.resolve() if LINK.is_symlink() and LINK.exists() else None
@@ -485,6 +518,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--url", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--fingerprint", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--released", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.umask(0o022)  # the agent's user must be able to read its program, whatever root is used to
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"  # as after `su`

@@ -23,4 +23,4 @@ trap 'exit 130' INT TERM
 cat >"$program" <<'HAIDANG_END_OF_PROGRAM'
 @PROGRAM@
 HAIDANG_END_OF_PROGRAM
-"$python" -I "$program" --url '@URL@' --fingerprint '@FINGERPRINT@' "$@"
+"$python" -I "$program" --url '@URL@' --fingerprint '@FINGERPRINT@' --released '@RELEASED@' "$@"
