@@ -273,7 +273,7 @@ def create_app(collector: Collector) -> ASGIApp:
             site = await collector.ledger.run(identities.require_agent, agent)
         except identities.IdentityError as error:
             raise Problem(403, "identity", str(error)) from error
-        wanted = collector.assignments.of(agent)
+        wanted = collector.assignments.of(agent, site)
         headers = {"ETag": f'"{wanted.version}"', "Cache-Control": "no-cache"}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)

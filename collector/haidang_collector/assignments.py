@@ -1,23 +1,27 @@
-"""Who watches what, from the registry: each agent's assignment, and the site of each device."""
+"""Who watches what, from the registry: each agent's assignment, and what it may therefore speak of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from haidang_wire.assignment import AssignedDevice, AssignedPath, AssignedService, Assignment
 
+from haidang_collector import rights
+from haidang_collector.names import Names
 from haidang_collector.registry import Registry, Service, Site
-
-_NO_DEVICES: dict[str, str] = {}
+from haidang_collector.rights import Rights
 
 
 class Assignments:
-    """Made anew when another registry is in force."""
+    """Made anew when another registry is in force. What a name is to do is done by an agent of a site that may have
+    the name: one of another site is assigned nothing, and speaks of itself alone."""
 
     def __init__(self, registry: Registry | None = None) -> None:
+        self.names = Names(registry)
         devices: dict[str, list[AssignedDevice]] = {}
         paths: dict[str, list[AssignedPath]] = {}
-        self._sites: dict[str, dict[str, str]] = {}
+        polled: dict[str, dict[str, str]] = {}
         for device in registry.devices if registry else ():
             if device.agent:
                 assigned = AssignedDevice(
@@ -25,14 +29,16 @@ class Assignments:
                     tuple(device.trap_addresses),
                 )  # fmt: skip
                 devices.setdefault(device.agent, []).append(assigned)
-                self._sites.setdefault(device.agent, {})[device.id] = device.site
+                polled.setdefault(device.agent, {})[device.id] = device.site
         for site in registry.sites if registry else ():
             if registry and site.probe:
                 paths.setdefault(site.probe, []).extend(_paths(registry, site))
         services: dict[str, list[AssignedService]] = {}
+        asked: dict[str, dict[str, rights.Service]] = {}
         for service in registry.services if registry else ():
-            if registry:
-                services.setdefault(registry.asks(service), []).append(_service(service))
+            if registry and (agent := registry.asks(service)):
+                services.setdefault(agent, []).append(_service(service))
+                asked.setdefault(agent, {})[service.id] = rights.Service(_units(service))
         last_user = bool(registry and registry.province.report_last_user)
         self._default = Assignment(last_user=last_user)
         self._of = {
@@ -42,18 +48,53 @@ class Assignments:
             for agent in devices.keys() | paths.keys() | services.keys()
         }
         self._versions = {agent: assignment.version for agent, assignment in self._of.items()}
+        sites = frozenset(site.id for site in registry.sites) if registry else frozenset[str]()
+        self._rights = {
+            agent: Rights(
+                devices=polled.get(agent, {}), targets=frozenset(path.target for path in assignment.paths),
+                services=asked.get(agent, {}), sites=sites,
+            )
+            for agent, assignment in self._of.items()
+        }  # fmt: skip
+        self._runs = _runs(registry) if registry else {}
 
-    def of(self, agent: str) -> Assignment:
-        """What the agent is to watch."""
-        return self._of.get(agent, self._default)
+    def of(self, agent: str, site: str) -> Assignment:
+        """What an agent of this site is to watch."""
+        return self._of.get(agent, self._default) if self.names.may_hold(agent, site) else self._default
 
-    def version(self, agent: str) -> str:
+    def version(self, agent: str, site: str) -> str:
         """Of its assignment; empty when it has none."""
-        return self._versions.get(agent, self._default.version)
+        known = self._versions.get(agent) if self.names.may_hold(agent, site) else None
+        return self._default.version if known is None else known
 
-    def devices(self, agent: str) -> dict[str, str]:
-        """The devices the agent may speak for, and the site of each."""
-        return self._sites.get(agent, _NO_DEVICES)
+    def rights(self, agent: str, site: str) -> Rights:
+        """What an agent of this site may speak of."""
+        if not self.names.may_hold(agent, site):
+            return _NOBODY if agent in self._runs else _ITSELF
+        known = self._rights.get(agent, _ITSELF)
+        return known if self._runs.get(agent, True) else replace(known, itself=False)
+
+    def speaks_for(self, agent: str, site: str, device: str) -> bool:
+        """Whether an agent of this site may say anything of a device: it polls it, or runs on it."""
+        known = self.rights(agent, site)
+        return device in known.devices or (device == agent and known.itself)
+
+
+_ITSELF, _NOBODY = Rights(), Rights(itself=False)
+
+
+def _runs(registry: Registry) -> dict[str, bool]:
+    """Device → whether an agent of its name is believed to run on it: nobody polls it, or the registry has a probe or
+    a host of that name as well."""
+    machines = {site.probe for site in registry.sites} | {host.id for host in registry.hosts}
+    return {each.id: each.agent in ("", each.id) or each.id in machines for each in registry.devices}
+
+
+def _units(service: Service) -> frozenset[str] | None:
+    """The sites whose documents it counts; None for every site's."""
+    if service.documents is None:
+        return frozenset()
+    return None if service.serves == "all" else frozenset({"", service.site})
 
 
 def _service(service: Service) -> AssignedService:

@@ -87,8 +87,7 @@ class Collector:
             if state is None:
                 continue
             state.last_taken = max(state.last_taken, row.taken)
-            site = self.speaker(row.agent).site_of(row.source)
-            prepared = restore(row.report, row.taken, row.agent, site, self.settings.limits) if site else None
+            prepared = restore(row.report, row.taken, row.agent, self.speaker(row.agent).voice, self.settings.limits)
             if prepared and prepared.expires > now:
                 self.latest.put(row.agent, prepared)
                 self.outages.take([prepared], (), row.taken)
@@ -122,7 +121,8 @@ class Collector:
     def speaker(self, agent: str) -> Speaker:
         """What an agent may speak for. Raises Problem 403 for one that is not (or no longer) known."""
         state = self._state_of(agent)
-        return Speaker(agent, state.site, self.assignments.devices(agent), state.clock, self.time_base)
+        rights = self.assignments.rights(agent, state.site)
+        return Speaker(agent, state.site, rights, state.clock, self.time_base)
 
     def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
@@ -148,7 +148,7 @@ class Collector:
             duplicates=outcome.duplicates,
             samples_refused=sum(sum(p.refused_samples.values()) for p in batch.prepared),
             refused=batch.refused,
-            assignment=self.assignments.version(batch.agent),
+            assignment=self.assignments.version(batch.agent, state.site),
             clock=self.time_base.read(),
             authorities=self.authority.version,
         )
@@ -182,6 +182,8 @@ class Collector:
         for prepared in batch.prepared:
             for reason, number in prepared.refused_samples.items():
                 self.telemetry.refused_samples.labels(reason).inc(number)
+            for reason, number in prepared.refused_documents.items():
+                self.telemetry.refused_documents.labels(reason).inc(number)
 
     # Identities
 

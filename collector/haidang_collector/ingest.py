@@ -10,32 +10,33 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from haidang_wire.labels import SOURCE
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.reference import Reference
-from haidang_wire.report import Refusal, Report, expiry
+from haidang_wire.report import Event, Fact, Refusal, Report, expiry
 
 from haidang_collector.clock import Clock, TimeBase
 from haidang_collector.problems import Problem
+from haidang_collector.rights import DEVICE, NAMING, Rights, Voice
 from haidang_collector.settings import Limits
 
 # The largest integer JSON readers agree on (RFC 8259, section 6).
 _MAX_INTEGER = 2**53 - 1
-# By sample: sources, label names, the labels as text to fill in, and the family.
+# By sample: sources, label names, the labels as text to fill in, the family, and the labels that name somebody's thing.
 _SPECS = {
-    sample: (metric.sources, frozenset(labels), "".join(f',{n}="%({n})s"' for n in labels), metric.name)
+    sample: (
+        metric.sources, frozenset(labels), "".join(f',{n}="%({n})s"' for n in labels), metric.name, NAMING[sample],
+    )
     for metric in CATALOGUE.values()
     for sample, labels in samples_of(metric).items()
-}
+}  # fmt: skip
 # Those that report samples, and those of facts and events alone.
 SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
 SOURCES |= {"lan", "lifecycle", "links", "lldp", "routes"}
-# Sources whose target is a device.
-ABOUT_DEVICES = ("snmp", "traps")
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
 
@@ -61,25 +62,24 @@ _report_decoder = msgspec.json.Decoder(Report)
 
 @dataclass(frozen=True)
 class Speaker:
-    """An agent, its site, the devices it may speak for with the site of each, its clock, and the collector's."""
+    """An agent, its site, what it may speak of, its clock, and the collector's."""
 
     agent: str
     site: str
-    devices: Mapping[str, str] = field(default_factory=dict)
+    rights: Rights = field(default_factory=Rights)
     clock: Clock = field(default_factory=Clock)
     time_base: TimeBase = field(default_factory=TimeBase)
 
-    def site_of(self, source: str) -> str | None:
-        """Whose site a report is of: the device's for one about a device; None for a device not its own."""
-        kind, _, target = source.partition(":")
-        return self.devices.get(target) if kind in ABOUT_DEVICES and target else self.site
+    def voice(self, source: str) -> Voice | None:
+        """What a report of this source may speak of; None for one that may not be said."""
+        return self.rights.voice(self.agent, self.site, source)
 
 
 @dataclass
 class Prepared:
     """A report of a site that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
     rendered lines by family; `kept_samples` the places of those that were not refused; `raw`
-    its JSON."""
+    its JSON. What it may not say is neither in `report` nor in `raw`, and counted by reason."""
 
     report: Report
     site: str
@@ -89,6 +89,7 @@ class Prepared:
     blocks: dict[str, bytes]
     kept_samples: list[int]
     refused_samples: Counter[str]
+    refused_documents: Counter[str]
 
     def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""
@@ -184,10 +185,10 @@ def prepare(raw: bytes, age: float, speaker: Speaker, composed: float, limits: L
     """Decode, check and render one report of a delivery that was composed then."""
     report = _decode(raw)
     _check(report, age, speaker.agent, limits)
-    site = speaker.site_of(report.source)
-    if site is None:
+    voice = speaker.voice(report.source)
+    if voice is None:
         raise _Refused("foreign_device", f"source: {report.source!r} is about a device not assigned to this agent")
-    return _prepared(report, raw, site, composed - max(0.0, age), limits)
+    return _prepared(report, raw, voice, composed - max(0.0, age), limits)
 
 
 def _decode(raw: bytes) -> Report:
@@ -197,10 +198,32 @@ def _decode(raw: bytes) -> Report:
         raise _Refused("malformed", str(error)) from error
 
 
-def _prepared(report: Report, raw: bytes, site: str, taken: float, limits: Limits) -> Prepared:
+def _prepared(report: Report, raw: bytes, voice: Voice, taken: float, limits: Limits) -> Prepared:
     refused: Counter[str] = Counter()
-    blocks, kept = _render(report, site, limits, refused)
-    return Prepared(report, site, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
+    documents: Counter[str] = Counter()
+    blocks, kept = _render(report, voice, limits, refused)
+    facts, events = _said(report, voice, documents)
+    if refused or documents:
+        # Nobody who reads the report later, or after a restart, has to ask again what it may say.
+        report = replace(report, samples=[report.samples[index] for index in kept], facts=facts, events=events)
+        raw, kept = msgspec.json.encode(report), list(range(len(kept)))
+    return Prepared(report, voice.site, raw, taken, expiry(taken, report.interval), blocks, kept, refused, documents)
+
+
+def _said(report: Report, voice: Voice, refused: Counter[str]) -> tuple[list[Fact], list[Event]]:
+    """The facts and events it may say; the others are counted."""
+    facts, events = [], []
+    for fact in report.facts:
+        if reason := voice.fact(fact.kind, fact.key):
+            refused[reason] += 1
+        else:
+            facts.append(fact)
+    for event in report.events:
+        if reason := voice.event(event.kind, event.body):
+            refused[reason] += 1
+        else:
+            events.append(event)
+    return facts, events
 
 
 def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
@@ -227,14 +250,12 @@ def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
             raise _Refused("out_of_range", "events: kind must be 1 to 100 characters, at a finite number")
 
 
-def _render(report: Report, site: str, limits: Limits, refused: Counter[str]) -> tuple[dict[str, bytes], list[int]]:
+def _render(report: Report, voice: Voice, limits: Limits, refused: Counter[str]) -> tuple[dict[str, bytes], list[int]]:
     # The hot loop of the collector: a sample takes about a microsecond and a half.
     families: dict[str, list[str]] = {}
     seen: set[str] = set()
     kept: list[int] = []
-    agent = report.agent
-    kind, _, target = report.source.partition(":")
-    speaks_for = target or agent
+    agent, site = report.agent, voice.site
     prefix = f'{{site="{site}",agent="{agent}"'
     for index, sample in enumerate(report.samples):
         metric, labels, value = sample.metric, sample.labels, sample.value
@@ -243,11 +264,11 @@ def _render(report: Report, site: str, limits: Limits, refused: Counter[str]) ->
                 refused["foreign_site"] += 1
                 continue
             labels = {name: text for name, text in labels.items() if name not in ("site", "agent")}
-        problem = _problem(metric, labels, value, kind, speaks_for, limits)
+        problem = _problem(metric, labels, value, voice, limits)
         if problem:
             refused[problem] += 1
             continue
-        _, _, template, family = _SPECS[metric]
+        _, _, template, family, _ = _SPECS[metric]
         series = metric + prefix + (template % _escaped(labels) if labels else "")
         if series in seen:
             refused["duplicate"] += 1
@@ -260,11 +281,11 @@ def _render(report: Report, site: str, limits: Limits, refused: Counter[str]) ->
     return {family: "".join(lines).encode() for family, lines in families.items()}, kept
 
 
-def _problem(metric: str, labels: dict[str, str], value: float, kind: str, speaks_for: str, limits: Limits) -> str:
+def _problem(metric: str, labels: dict[str, str], value: float, voice: Voice, limits: Limits) -> str:
     spec = _SPECS.get(metric)
     if spec is None:
         return "unknown_metric"
-    if kind not in spec[0]:
+    if voice.kind not in spec[0]:
         return "wrong_source"
     if labels.keys() != spec[1]:
         return "wrong_labels"
@@ -274,9 +295,10 @@ def _problem(metric: str, labels: dict[str, str], value: float, kind: str, speak
     for text in labels.values():
         if len(text) * 4 > limits.label_bytes and len(text.encode()) > limits.label_bytes:
             return "label_too_long"
-    if labels.get("device", speaks_for) != speaks_for:
-        return "foreign_device"
-    return ""
+    naming = spec[4]
+    if naming is DEVICE:  # as Voice.sample() would say it, without the call
+        return "" if labels["device"] == voice.device else "foreign_device"
+    return voice.sample(naming, labels) if naming else ""
 
 
 def _escaped(labels: dict[str, str]) -> dict[str, str]:
@@ -308,11 +330,15 @@ def _key(raw: bytes) -> tuple[int, int]:
     return key.epoch, key.sequence
 
 
-def restore(raw: bytes, taken: float, agent: str, site: str, limits: Limits) -> Prepared | None:
-    """A stored report again, of the site it was stored for; None when this version no longer accepts it."""
+def restore(
+    raw: bytes, taken: float, agent: str, voice_of: Callable[[str], Voice | None], limits: Limits
+) -> Prepared | None:
+    """A stored report again, as far as the voice of its source may say it; None when this version no longer accepts
+    it, or it may not be said any more."""
     try:
         report = _decode(raw)
         _check(report, 0.0, agent, limits)
     except _Refused:
         return None
-    return _prepared(report, raw, site, taken, limits)
+    voice = voice_of(report.source)
+    return _prepared(report, raw, voice, taken, limits) if voice else None

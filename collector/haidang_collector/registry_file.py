@@ -11,6 +11,7 @@ import yaml
 from haidang_wire.errors import ConfigError
 from pydantic import ValidationError
 
+from haidang_collector.names import Names
 from haidang_collector.registry import Registry
 
 
@@ -162,6 +163,32 @@ def _check_references(registry: Registry, document: _Document) -> None:
     for index, host in enumerate(registry.hosts):
         if registry.site(host.site) is None:
             document.fault(("hosts", index, "site"), f"there is no site {host.site!r}")
+    _check_names(registry, document)
+
+
+def _check_names(registry: Registry, document: _Document) -> None:
+    """A name is one machine, which stands at one site."""
+    places: dict[str, str] = {}
+    said: list[tuple[Path_, str, str]] = [
+        (("sites", index, "probe"), site.probe, site.id) for index, site in enumerate(registry.sites) if site.probe
+    ]
+    said += [(("hosts", index, "id"), host.id, host.site) for index, host in enumerate(registry.hosts)]
+    said += [(("devices", index, "id"), device.id, device.site) for index, device in enumerate(registry.devices)]
+    for path, name, site in said:
+        known = places.setdefault(name, site)
+        if known != site:
+            document.fault(
+                path, f"{name!r} stands at {known!r} already, as a probe, host or device: a name is one machine"
+            )
+    names, told = Names(registry), set(places)
+    agents: list[tuple[Path_, str]] = [
+        (("devices", index, "agent"), device.agent) for index, device in enumerate(registry.devices) if device.agent
+    ]
+    agents += [(("services", index, "agent"), each.agent) for index, each in enumerate(registry.services) if each.agent]
+    for path, agent in agents:
+        if agent not in told and not names.owners(agent):
+            document.fault(path, f"no site is over all that {agent!r} is named for: say in `hosts` where it stands")
+        told.add(agent)
 
 
 def _check_services(registry: Registry, document: _Document) -> None:

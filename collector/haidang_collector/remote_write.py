@@ -13,6 +13,7 @@ import random
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cramjam
@@ -24,6 +25,7 @@ from haidang_wire import __version__
 from haidang_collector.ingest import restore
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import late
+from haidang_collector.rights import stored
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.telemetry import Telemetry
 
@@ -157,7 +159,7 @@ class RemoteWriter:
                 zlib.decompress(late_report.packed),
                 late_report.taken,
                 late_report.agent,
-                late_report.site,
+                partial(stored, late_report.agent, late_report.site),
                 self._settings.limits,
             )
             if prepared is None:

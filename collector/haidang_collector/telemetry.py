@@ -29,6 +29,7 @@ class Telemetry:
         self.reports = self._counter("reports_total")
         self.refused_reports = self._counter("refused_reports_total")
         self.refused_samples = self._counter("refused_samples_total")
+        self.refused_documents = self._counter("refused_documents_total")
         self.refused_requests = self._counter("refused_requests_total")
         self.enrolments = self._counter("enrolments_total")
         self.renewals = self._counter("renewals_total")

@@ -8,7 +8,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Center, delivery, report
+import yaml
+
+from tests.conftest import REGISTRY, Center, delivery, report, wait_for
 
 
 def call(center: Center, method: str, path: str, identity: Path | None, body: Any = None) -> tuple[int, Any]:
@@ -60,8 +62,16 @@ def test_work_is_planned_listed_and_ended(center: Center, tmp_path: Path) -> Non
 
 def test_the_distribution_of_round_trips_is_one_family_in_both_formats(center: Center, tmp_path: Path) -> None:
     folder = center.enrol(tmp_path / "agent")
+    document = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))
+    document["sites"][0]["probe"] = "may-1"
+    document["sites"][1]["address"] = "10.20.1.1"
+    file = tmp_path / "registry.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    center.command("registry", "load", str(file))
+    assignment = lambda: json.loads(center.get("/v1/assignment", folder / "identity.pem")[1])  # noqa: E731
+    wait_for("the path is assigned", lambda: assignment()["paths"])
     name = "haidang_path_round_trip_distribution_seconds"
-    labels = {"target": "ttdl", "protocol": "icmp"}
+    labels = {"target": document["sites"][1]["id"], "protocol": "icmp"}
     samples = [
         {"metric": f"{name}_bucket", "labels": {**labels, "le": "0.1"}, "value": 3},
         {"metric": f"{name}_bucket", "labels": {**labels, "le": "+Inf"}, "value": 4},

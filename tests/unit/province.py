@@ -6,8 +6,10 @@ A dual-homed ring of six sites, a hub on it with three sites behind, and a site 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from haidang_collector.assignments import Assignments
 from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
@@ -69,6 +71,7 @@ class Province:
         if not circuits:
             document["circuits"] = []
         self.registry = Registry.model_validate(document)
+        self.assignments = Assignments(self.registry)
         self.lost: set[str] = set()  # sites that are not reached, for no reason the registry knows
         self.engine = Engine(self.registry, Evidence(self.registry))
         self.now = START
@@ -125,6 +128,12 @@ class Province:
     def maintain(self, element: str, seconds: float) -> None:
         self.engine.windows.append(Window(element, self.now, self.now + seconds))
 
+    def speaker(self, agent: str, site: str) -> Speaker:
+        """An agent as the registry has it; a site's probe measures along its circuits too, which have no addresses."""
+        rights = self.assignments.rights(agent, site)
+        own = {name for name, ends in CIRCUITS.items() if site in ends} if rights.targets else set()
+        return Speaker(agent, site, replace(rights, targets=rights.targets | own))
+
     def say(self, agent: str, site: str, source: str, **content: Any) -> None:
         """A report of an agent, as it is taken in."""
         self._sequence += 1
@@ -132,7 +141,8 @@ class Province:
             "agent": agent, "epoch": 1, "sequence": self._sequence, "source": source, "taken": self.now,
             "interval": 5, "samples": [], "facts": [], "events": [], **content,
         }  # fmt: skip
-        prepared = prepare(json.dumps(report).encode(), 0.0, Speaker(agent, site), self.now, Limits())
+        speaker = self.speaker(agent, site)
+        prepared = prepare(json.dumps(report).encode(), 0.0, speaker, self.now, Limits())
         assert not prepared.refused_samples
         self.engine.evidence.take(prepared, self.now)
 

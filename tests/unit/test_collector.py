@@ -247,14 +247,17 @@ def test_a_probe_is_assigned_the_paths_of_its_site() -> None:
         ],
     }  # fmt: skip
     assignments = Assignments(Registry.model_validate(document))
-    assert assignments.of("probe").paths == (
+    assert assignments.of("probe", "c").paths == (
         AssignedPath("a", "10.0.1.1", 862, "k"), AssignedPath("b", "2001:db8::1"), AssignedPath("ca", "10.1.0.1"),
     )  # fmt: skip
-    assert assignments.of("pc").paths == (
+    assert assignments.of("pc", "a").paths == (
         AssignedPath("c", "10.0.0.1"), AssignedPath("ca", "10.1.0.0"), AssignedPath("ab", "10.1.0.3"),
     )  # fmt: skip
-    assert assignment_from(json.loads(json.dumps(assignment_json(assignments.of("pc"))))) == assignments.of("pc")
-    assert assignments.version("pc") != assignments.version("probe")
+    of_pc = assignments.of("pc", "a")
+    assert assignment_from(json.loads(json.dumps(assignment_json(of_pc)))) == of_pc
+    assert assignments.version("pc", "a") != assignments.version("probe", "c")
+    # The same name at another site is another machine, with nothing to do.
+    assert assignments.of("probe", "a").paths == ()
 
 
 def test_what_reports_each_few_hours_does_not_keep_an_agent_up() -> None:

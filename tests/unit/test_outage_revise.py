@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.ingest import Prepared, Speaker, prepare
+from haidang_collector.ingest import Prepared, prepare
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Kind
@@ -41,9 +41,8 @@ class Kept(Province):
             "agent": agent, "epoch": 2, "sequence": self._number, "source": source, "taken": taken, "interval": 5,
             "samples": [], "facts": [], "events": [], **content,
         }  # fmt: skip
-        prepared: Prepared = prepare(
-            json.dumps(report).encode(), self.now - taken, Speaker(agent, site), self.now, Limits()
-        )
+        speaker = self.speaker(agent, site)
+        prepared: Prepared = prepare(json.dumps(report).encode(), self.now - taken, speaker, self.now, Limits())
         self.reviser.take(prepared)
 
     def path(self, site: str, kind: str, at: float) -> None:

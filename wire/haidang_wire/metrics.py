@@ -492,6 +492,14 @@ _METRICS = (
         "under 10",
     ),
     _center(
+        "collector_refused_documents_total",
+        COUNTER,
+        "",
+        ("reason",),
+        "Facts and events left out of reports that were kept, by reason.",
+        "under 10",
+    ),
+    _center(
         "collector_refused_requests_total",
         COUNTER,
         "",

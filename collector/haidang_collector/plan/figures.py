@@ -130,7 +130,7 @@ class _Reading:
         """Electronic documents among all, by the counts of document systems."""
         part = whole = 0.0
         for service in self._services:
-            if service.documents is None:
+            if service.documents is None or (service.serves == "site" and service.site != site.id):
                 continue
             for unit in (site.id, "") if service.site == site.id else (site.id,):
                 count, at = self._evidence.documents.get((service.id, unit), (0.0, 0.0))
