@@ -133,7 +133,7 @@ class Center:
         self.process = self.processes.start(
             "collector", str(BIN / "haidang-collector"), "--config", str(self.config), "serve"
         )
-        wait_for("collector is ready", lambda: self._ready(), 30)
+        wait_for("collector is ready", lambda: self._ready(), 120)
         return self.process
 
     def _ready(self) -> bool:
