@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ OFFICIALS = {site: 10 + number for number, site in enumerate(SITES)}
 CENTER_ADDRESS = "10.9.100.2"
 PROBE = "probe-ttdl"
 BANDWIDTH_BITS = 8_000_000
+_COST = 10
 # A site with a UPS its agent polls.
 UPS_SITE, UPS, UPS_COMMUNITY = "x3", "ups-x3", "nguồn điện"
 UPS_ADDRESS = f"10.9.{SITES.index(UPS_SITE)}.2"
@@ -77,9 +78,12 @@ def circuit_address(name: str, site: str) -> str:
 class Wan:
     """The network, and what can happen to it. This thread's namespace is the machine of the data center."""
 
-    def __init__(self, folder: Path, processes: Processes) -> None:
+    def __init__(self, folder: Path, processes: Processes, costs: Mapping[str, int] | None = None) -> None:
+        """`costs` are OSPF's of circuits that are not the usual one: of two ways that cost the same a router's kernel
+        chooses by a seed of its own, another one each boot."""
         self.folder = folder
         self.processes = processes
+        self._costs = costs or {}
         self._prefix = f"hd{os.getpid()}"
         self._carrier = self.namespace("carrier")
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
@@ -148,7 +152,10 @@ class Wan:
 
     def _start_router(self, site: str) -> None:
         circuits = [name for name, ends in CIRCUITS.items() if site in ends]
-        interfaces = "".join(f'interface "{name}" {{ type ptp; hello 1; dead 4; cost 10; }};\n' for name in circuits)
+        interfaces = "".join(
+            f'interface "{name}" {{ type ptp; hello 1; dead 4; cost {self._costs.get(name, _COST)}; }};\n'
+            for name in circuits
+        )
         stubs = 'interface "lo" { stub; };\n' + ('interface "dc" { stub; };\n' if site == "ttdl" else "")
         file = self.folder / f"bird-{site}.conf"
         file.write_text(
@@ -326,10 +333,10 @@ def _remove_leftovers() -> None:
 
 
 @contextlib.contextmanager
-def wan(folder: Path, processes: Processes) -> Iterator[Wan]:
+def wan(folder: Path, processes: Processes, costs: Mapping[str, int] | None = None) -> Iterator[Wan]:
     """The network, built; everything this thread starts meanwhile lives on the data center's machine."""
     with own_namespace():
-        made = Wan(folder, processes)
+        made = Wan(folder, processes, costs)
         try:
             made.build()
             yield made
