@@ -1,5 +1,4 @@
-"""`haidang-collector`: serve, token, agents, installer, backup, restore, registry, scraper, operator, certificates, ca,
-maintenance, sla, report."""
+"""`haidang-collector`: every command. What one does to the ledger is elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import outages
+from haidang_collector.ledger import outages, quarantine
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla
 from haidang_collector.outage.model import Window
@@ -50,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     agents = groups.add_parser("agents", help="enrolled agents").add_subparsers(dest="action", required=True)
     agents.add_parser("list", help="show agents")
     agents.add_parser("revoke", help="refuse an agent from its next request on").add_argument("id")
+
+    held = groups.add_parser("quarantine", help="the last refused report of each agent, source and reason")
+    apart = held.add_subparsers(dest="action", required=True)
+    apart.add_parser("list", help="show what was refused, and why")
+    shown = apart.add_parser("show", help="print such a report (its first 64 KiB)")
+    for name in ("agent", "source", "reason"):
+        shown.add_argument(name, help="as `list` shows it")
+    apart.add_parser("clear", help="forget them").add_argument(
+        "agent", nargs="?", default="", help="of this agent alone"
+    )
 
     groups.add_parser("installer", help="print the script that installs the agent (GET /install.sh)")
     saved = groups.add_parser("backup", help="write the whole state to one file, beside a running collector")
@@ -126,7 +135,7 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     ledger = Ledger(state_dir)
     commands = {
         "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
-        "report": _report, **certificate_commands.COMMANDS,
+        "report": _report, "quarantine": _quarantine, **certificate_commands.COMMANDS,
     }  # fmt: skip
     command = commands[options.group]
     try:
@@ -175,6 +184,29 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
     for agent in agents:
         state = "revoked" if agent.revoked else "stopped" if agent.stopped else "enrolled"
         print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate until {date(agent.certificate_ends)}")
+
+
+def _quarantine(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    with ledger.transaction() as connection:
+        if options.action == "clear":
+            print(f"{quarantine.clear(connection, options.agent)} forgotten")
+            return
+        kept = quarantine.list_kept(connection, options.agent if options.action == "show" else "")
+    if options.action == "list":
+        for each in kept:
+            key = f"{each.agent:<30} {each.source:<12} {each.reason:<16}"
+            print(f"{key} {each.count:>6} times, last {date(each.last)}  {printable(each.detail)}")
+        return
+    wanted = (options.agent, options.source, options.reason)
+    report = next((each.report for each in kept if (each.agent, each.source, each.reason) == wanted), None)
+    if report is None:
+        raise HaidangError("there is no such report", remedy="See: haidang-collector quarantine list")
+    print(printable(report.decode("utf-8", "backslashreplace")))
+
+
+def printable(text: str) -> str:
+    """A text of somebody else's, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:

@@ -2,12 +2,14 @@
 
 Requests queue here; a worker takes whatever waits, writes it in one transaction and only
 then answers all of them. A report seen before (agent, epoch, sequence) changes nothing.
+A report that can't be written is refused; the others of its group are not the worse for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 import zlib
 from collections import OrderedDict
@@ -17,17 +19,20 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from haidang_wire.report import Fact, expiry
+from haidang_wire.report import Report, expiry
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.ingest import Batch, Prepared
+from haidang_collector.ingest import Batch, Prepared, unwritable
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
+from haidang_collector.ledger import quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
-from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.database import Ledger, LedgerError, is_storage
 from haidang_collector.ledger.tables import agents, delivered, events, fact_history, facts, late, latest
 from haidang_collector.problems import Problem
 from haidang_collector.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 _CHUNKS_CACHED = 50_000
@@ -38,10 +43,11 @@ Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
 
 @dataclass
 class Outcome:
-    """What became of a batch: the reports to expose, and counts."""
+    """What became of a batch: the reports to expose, those that can't be written, and counts."""
 
     live: list[Prepared] = field(default_factory=list)
     late: list[Prepared] = field(default_factory=list)
+    unwritable: list[Prepared] = field(default_factory=list)
     duplicates: int = 0
     stopped: bool | None = None
 
@@ -77,28 +83,71 @@ class Deliveries:
             group = [await self._queue.get()]
             while len(group) < _GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
-            started = time.perf_counter()
             try:
-                results = await self._ledger.run(self._writer.write, [waiting.batch for waiting in group])
-            except LedgerError as error:
-                self._telemetry.commit_failures.inc()
-                self._writer.roll_back()
-                problem = Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
-                results = [problem] * len(group)
+                await self._write(group)
             except BaseException:  # a defect, or the end: those who wait are told, and it is raised again
                 for waiting in group:
-                    waiting.done.cancel()
+                    _answer(waiting, Problem(503, "storage", "reports can't be stored now", retry_after=15))
                 raise
-            else:
-                self._writer.committed()
-                self._telemetry.commit_duration.observe(time.perf_counter() - started)
-            for waiting, result in zip(group, results, strict=True):
-                if waiting.done.done():  # the client went away meanwhile
-                    continue
-                if isinstance(result, Problem):
-                    waiting.done.set_exception(result)
-                else:
-                    waiting.done.set_result(result)
+
+    async def _write(self, group: list[_Waiting]) -> None:
+        started = time.perf_counter()
+        try:
+            results = await self._ledger.run(self._writer.write, [waiting.batch for waiting in group])
+        except LedgerError as error:
+            self._telemetry.commit_failures.inc()
+            self._writer.roll_back()
+            problem = Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
+            results = [problem] * len(group)
+        except Exception as error:  # noqa: BLE001 (whatever it is: something of the group meets it, and halves find what)
+            self._writer.roll_back()
+            if len(group) > 1:
+                middle = len(group) // 2
+                await self._write(group[:middle])
+                await self._write(group[middle:])
+                return
+            results = [await self._write_apart(group[0].batch, error)]
+        else:
+            self._writer.committed()
+            self._telemetry.commit_duration.observe(time.perf_counter() - started)
+        for waiting, result in zip(group, results, strict=True):
+            _answer(waiting, result)
+
+    async def _write_apart(self, batch: Batch, error: Exception) -> Outcome | Problem:
+        """A delivery of which something can't be written, report by report."""
+        log.error("a delivery of agent %s can't be written as a whole", batch.agent, exc_info=error)
+        found = Outcome()
+        for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
+            alone = Batch(batch.agent, batch.received, [prepared])
+            try:
+                (outcome,) = await self._ledger.run(self._writer.write, [alone])
+            except LedgerError as failure:
+                self._telemetry.commit_failures.inc()
+                self._writer.roll_back()
+                return Problem(503, "storage", f"reports can't be stored now: {failure.what}", retry_after=15)
+            except Exception:  # whatever it is, this report is the one that met it
+                log.exception("a report of agent %s can't be written", batch.agent)
+                self._writer.roll_back()
+                found.unwritable.append(prepared)
+                continue
+            self._writer.committed()
+            if isinstance(outcome, Problem):
+                return outcome
+            found.live += outcome.live
+            found.late += outcome.late
+            found.unwritable += outcome.unwritable
+            found.duplicates += outcome.duplicates
+            found.stopped = outcome.stopped if found.stopped is None else found.stopped
+        return found
+
+
+def _answer(waiting: _Waiting, result: Outcome | Problem) -> None:
+    if waiting.done.done():  # the client went away meanwhile, or was told before
+        return
+    if isinstance(result, Problem):
+        waiting.done.set_exception(result)
+    else:
+        waiting.done.set_result(result)
 
 
 @dataclass(frozen=True)
@@ -174,15 +223,21 @@ class _Writer:
         for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
             if not self._is_new(connection, batch.agent, prepared):
                 outcome.duplicates += 1
-                continue
-            self._store_one(connection, batch, prepared, outcome, rows)
+            elif _facts_are_kept(connection, prepared):
+                self._note_delivered(connection, batch.agent, prepared)
+                self._store_one(connection, batch, prepared, outcome, rows)
+            else:
+                outcome.unwritable.append(prepared)
+        rejected = [*batch.rejected.values(), *(unwritable(prepared) for prepared in outcome.unwritable)]
+        if rejected:
+            quarantine.keep(connection, batch.agent, batch.received, rejected)
         return outcome
 
     def _store_one(
         self, connection: sa.Connection, batch: Batch, prepared: Prepared, outcome: Outcome, rows: _Rows
     ) -> None:
         report = prepared.report
-        rows.add_documents(connection, batch, prepared)
+        rows.add_events(batch, prepared)
         shown = self._shown_of(connection, batch.agent, report.source)
         newer = prepared.taken > shown.taken
         lifecycle = report.source == "lifecycle"
@@ -212,19 +267,18 @@ class _Writer:
                 )
 
     def _is_new(self, connection: sa.Connection, agent: str, prepared: Prepared) -> bool:
-        chunk_number, bit = divmod(prepared.report.sequence, _CHUNK)
-        chunk = (agent, prepared.report.epoch, chunk_number)
+        chunk, byte, mask = _place(agent, prepared.report)
+        bits = self._changed.get(chunk) or self._stored_bits(connection, chunk)
+        return len(bits) <= byte or not bits[byte] & mask
+
+    def _note_delivered(self, connection: sa.Connection, agent: str, prepared: Prepared) -> None:
+        chunk, byte, mask = _place(agent, prepared.report)
         bits = self._changed.get(chunk)
         if bits is None:
-            bits = bytearray(self._stored_bits(connection, chunk))
-        byte, mask = bit // 8, 1 << (bit % 8)
+            bits = self._changed[chunk] = bytearray(self._stored_bits(connection, chunk))
         if len(bits) <= byte:
             bits.extend(bytes(byte + 1 - len(bits)))
-        if bits[byte] & mask:
-            return False
         bits[byte] |= mask
-        self._changed[chunk] = bits
-        return True
 
     def _stored_bits(self, connection: sa.Connection, chunk: Chunk) -> bytes:
         known = self._chunks.get(chunk)
@@ -247,6 +301,12 @@ class _Writer:
         return known
 
 
+def _place(agent: str, report: Report) -> tuple[Chunk, int, int]:
+    """Where a report's bit is: chunk, byte in it, mask of the bit in that."""
+    number, bit = divmod(report.sequence, _CHUNK)
+    return (agent, report.epoch, number), bit // 8, 1 << (bit % 8)
+
+
 class _Rows:
     """What one transaction writes, gathered so that each table is written once."""
 
@@ -257,29 +317,23 @@ class _Rows:
         self.events: list[dict[str, Any]] = []
         self.stopped: dict[str, bool] = {}
 
-    def add_documents(self, connection: sa.Connection, batch: Batch, prepared: Prepared) -> None:
-        """Facts and events of a report; their times are put on the collector's clock."""
+    def add_events(self, batch: Batch, prepared: Prepared) -> None:
+        """Events of a report; their times are put on the collector's clock."""
         shift = prepared.taken - prepared.report.taken
-        for event in prepared.report.events:
+        told = [(each.kind, each.at, json.dumps(each.body, ensure_ascii=False)) for each in prepared.report.events] + [
+            (each.kind, each.at, each.text) for each in prepared.unknown_events
+        ]
+        for kind, at, body in told:
             self.events.append(
                 {
                     "agent": batch.agent,
                     "site": prepared.site,
-                    "kind": event.kind,
-                    "at": event.at + shift,
+                    "kind": kind,
+                    "at": at + shift,
                     "received": batch.received,
-                    "body": json.dumps(event.body, ensure_ascii=False),
+                    "body": body,
                 }
             )
-        report = prepared.report
-        if report.source == "inventory":
-            inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts)
-            return
-        for fact in report.facts:
-            if report.source == "lan":
-                lan.take(connection, prepared.site, prepared.taken, fact)
-                continue
-            _keep_fact(connection, prepared, fact)
 
     def write(self, connection: sa.Connection) -> None:
         """Everything into its table."""
@@ -295,13 +349,42 @@ class _Rows:
             connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
 
 
-def _keep_fact(connection: sa.Connection, prepared: Prepared, fact: Fact) -> None:
+def _facts_are_kept(connection: sa.Connection, prepared: Prepared) -> bool:
+    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone."""
+    if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == "inventory"):
+        return True
+    try:
+        with connection.begin_nested():
+            _keep_facts(connection, prepared)
+    except Exception as error:
+        if is_storage(error):
+            raise
+        log.exception("facts of agent %s can't be written", prepared.report.agent)
+        return False
+    return True
+
+
+def _keep_facts(connection: sa.Connection, prepared: Prepared) -> None:
+    report = prepared.report
+    if report.source == "inventory":
+        inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts)
+        return
+    for fact in report.facts:
+        if report.source == "lan":
+            lan.take(connection, prepared.site, prepared.taken, fact)
+        else:
+            text = json.dumps(fact.body, ensure_ascii=False, sort_keys=True)
+            _keep_fact(connection, prepared, fact.kind, fact.key, text)
+    for unknown in prepared.unknown_facts:
+        _keep_fact(connection, prepared, unknown.kind, unknown.key, unknown.text)
+
+
+def _keep_fact(connection: sa.Connection, prepared: Prepared, kind: str, key: str, text: str) -> None:
     """The newest body is the current one; a body that differs goes to the history with its life."""
     agent, taken = prepared.report.agent, prepared.taken
-    text = json.dumps(fact.body, ensure_ascii=False, sort_keys=True)
-    which = (facts.c.agent == agent, facts.c.kind == fact.kind, facts.c.key == fact.key)
+    which = (facts.c.agent == agent, facts.c.kind == kind, facts.c.key == key)
     present = connection.execute(sa.select(facts.c.body, facts.c.since, facts.c.seen).where(*which)).first()
-    identity = {"agent": agent, "site": prepared.site, "kind": fact.kind, "key": fact.key}
+    identity = {"agent": agent, "site": prepared.site, "kind": kind, "key": key}
     if present is None:
         connection.execute(sa.insert(facts).values(**identity, body=text, since=taken, seen=taken))
     elif taken < present.seen:

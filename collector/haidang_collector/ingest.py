@@ -2,34 +2,40 @@
 
 Pure functions of bytes and limits: nothing here waits or writes. The envelope is decoded
 first, each report by itself after it, so that a bad report costs only itself; a bad sample
-costs only itself too.
+costs only itself too. What comes out of here is of known types within known bounds:
+nobody behind has to ask again.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 from haidang_wire.labels import SOURCE
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.reference import Reference
-from haidang_wire.report import Event, Fact, Refusal, Report, expiry
+from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
 
 from haidang_collector.clock import Clock, TimeBase
+from haidang_collector.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
 from haidang_collector.problems import Problem
 from haidang_collector.rights import DEVICE, NAMING, Rights, Voice
 from haidang_collector.settings import Limits
 
-# The largest integer JSON readers agree on (RFC 8259, section 6).
-_MAX_INTEGER = 2**53 - 1
-# By sample: sources, label names, the labels as text to fill in, the family, and the labels that name somebody's thing.
+log = logging.getLogger(__name__)
+
+# By sample: sources, label names, the labels as text to fill in, the family, the labels that name somebody's thing, and
+# whether its value is a time.
 _SPECS = {
     sample: (
         metric.sources, frozenset(labels), "".join(f',{n}="%({n})s"' for n in labels), metric.name, NAMING[sample],
+        metric.name.endswith("_timestamp_seconds"),
     )
     for metric in CATALOGUE.values()
     for sample, labels in samples_of(metric).items()
@@ -39,6 +45,12 @@ SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sou
 SOURCES |= {"lan", "lifecycle", "links", "lldp", "routes"}
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
+_MAX_DETAIL = 500
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,99}")
+# An agent's own clock may be anywhere (a dead battery: 1970); what it says of, on our clock, is of our time.
+_OWN_TIMES = (0.0, float(2**33))
+_BEGINNING = 946_684_800.0  # 2000-01-01
+_AHEAD_SECONDS = 7 * 86400.0
 
 
 class Envelope(msgspec.Struct):
@@ -56,8 +68,34 @@ class Delivery(msgspec.Struct):
     reference: Reference | None = None
 
 
+class _RawFact(msgspec.Struct):
+    kind: str
+    key: str
+    body: msgspec.Raw
+
+
+class _RawEvent(msgspec.Struct):
+    kind: str
+    at: float
+    body: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _RawReport(msgspec.Struct):
+    """A report whose documents are still bytes: what is nested in them costs nothing yet."""
+
+    agent: str
+    epoch: int
+    sequence: int
+    source: str
+    taken: float
+    interval: float
+    samples: list[Sample]
+    facts: list[_RawFact] = []
+    events: list[_RawEvent] = []
+
+
 _delivery_decoder = msgspec.json.Decoder(Delivery)
-_report_decoder = msgspec.json.Decoder(Report)
+_report_decoder = msgspec.json.Decoder(_RawReport)
 
 
 @dataclass(frozen=True)
@@ -79,7 +117,8 @@ class Speaker:
 class Prepared:
     """A report of a site that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
     rendered lines by family; `kept_samples` the places of those that were not refused; `raw`
-    its JSON. What it may not say is neither in `report` nor in `raw`, and counted by reason."""
+    its JSON. Facts and events of the report are those of known kinds, the others are apart. What it may not say is
+    nowhere in it, and counted by reason."""
 
     report: Report
     site: str
@@ -89,7 +128,9 @@ class Prepared:
     blocks: dict[str, bytes]
     kept_samples: list[int]
     refused_samples: Counter[str]
-    refused_documents: Counter[str]
+    refused_documents: Counter[str] = field(default_factory=Counter)
+    unknown_facts: list[Unknown] = field(default_factory=list)
+    unknown_events: list[Unknown] = field(default_factory=list)
 
     def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""
@@ -99,18 +140,56 @@ class Prepared:
             yield sample.metric, {**sample.labels, **own}, sample.value
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A report that was refused, for the quarantine."""
+
+    source: str
+    reason: str
+    detail: str
+    raw: bytes
+
+
 @dataclass
 class Batch:
-    """What a delivery holds."""
+    """What a delivery holds. `rejected` is one report of each source and reason."""
 
     agent: str
     received: float
     prepared: list[Prepared] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     refused_reasons: Counter[str] = field(default_factory=Counter)
+    rejected: dict[tuple[str, str], Rejected] = field(default_factory=dict)
+
+    def refuse(self, raw: bytes, where: str, refusal: Refused) -> None:
+        """Name a report in the receipt, count it, and keep it for whoever mends it."""
+        key = _key(raw)
+        rejected = Rejected(_source_kind(key.source), refusal.reason, f"{where}{refusal.detail}"[:_MAX_DETAIL], raw)
+        self.refused.append(Refusal(key.epoch, key.sequence, rejected.detail))
+        self.refused_reasons[refusal.reason] += 1
+        self.rejected.setdefault((rejected.source, rejected.reason), rejected)
+
+    def refuse_unwritable(self, prepared: Prepared) -> None:
+        """Name and count a report that could not be written; it is kept already."""
+        rejected, report = unwritable(prepared), prepared.report
+        self.refused.append(Refusal(report.epoch, report.sequence, rejected.detail))
+        self.refused_reasons[rejected.reason] += 1
 
 
-class _Refused(Exception):
+def unwritable(prepared: Prepared) -> Rejected:
+    """A report that the ledger can't hold, though nothing is wrong with the ledger."""
+    detail = f"{prepared.report.source}: it can't be stored, see the collector's log"
+    return Rejected(_source_kind(prepared.report.source), "unwritable", detail, prepared.raw)
+
+
+def _source_kind(source: str) -> str:
+    kind = source.partition(":")[0]
+    return kind if kind in SOURCES else "unknown"
+
+
+class Refused(Exception):
+    """A report that is not taken: `reason` is the bounded label it is counted under."""
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -160,10 +239,11 @@ def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits
         raw = bytes(envelope.report)
         try:
             batch.prepared.append(prepare(raw, envelope.age, speaker, composed, limits))
-        except _Refused as refusal:
-            epoch, sequence = _key(raw)
-            batch.refused.append(Refusal(epoch, sequence, f"$.reports[{index}]: {refusal.detail}"))
-            batch.refused_reasons[refusal.reason] += 1
+        except Refused as refusal:
+            batch.refuse(raw, f"$.reports[{index}]: ", refusal)
+        except Exception:  # a defect of ours that this report met: it costs this report alone
+            log.exception("a report of agent %s can't be read", speaker.agent)
+            batch.refuse(raw, f"$.reports[{index}]: ", Refused("defect", "the collector fails at it, see its log"))
     return batch
 
 
@@ -182,75 +262,112 @@ def _composed(delivery: Delivery, speaker: Speaker, received: float) -> float:
 
 
 def prepare(raw: bytes, age: float, speaker: Speaker, composed: float, limits: Limits) -> Prepared:
-    """Decode, check and render one report of a delivery that was composed then."""
+    """Decode, check and render one report of a delivery that was composed then. Raises Refused."""
     report = _decode(raw)
-    _check(report, age, speaker.agent, limits)
+    _check(report, speaker.agent, limits)
+    taken = composed - max(0.0, age)
+    if not _BEGINNING <= taken <= composed:  # False for what is no number, too
+        raise Refused("out_of_range", "age must be a number of seconds that leads to no time before 2000")
     voice = speaker.voice(report.source)
     if voice is None:
-        raise _Refused("foreign_device", f"source: {report.source!r} is about a device not assigned to this agent")
-    return _prepared(report, raw, voice, composed - max(0.0, age), limits)
+        raise Refused("foreign_device", f"source: {report.source!r} is about a device not assigned to this agent")
+    return _prepared(report, raw, voice, taken, composed, limits)
 
 
-def _decode(raw: bytes) -> Report:
+def _decode(raw: bytes) -> _RawReport:
     try:
         return _report_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _Refused("malformed", str(error)) from error
+        raise Refused("malformed", str(error)) from error
 
 
-def _prepared(report: Report, raw: bytes, voice: Voice, taken: float, limits: Limits) -> Prepared:
+def _prepared(report: _RawReport, raw: bytes, voice: Voice, taken: float, now: float, limits: Limits) -> Prepared:
     refused: Counter[str] = Counter()
-    documents: Counter[str] = Counter()
     blocks, kept = _render(report, voice, limits, refused)
-    facts, events = _said(report, voice, documents)
-    if refused or documents:
+    known = Report(
+        report.agent, report.epoch, report.sequence, report.source, report.taken, report.interval, report.samples
+    )
+    prepared = Prepared(known, voice.site, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
+    if report.facts or report.events:
+        _take_documents(report, voice, prepared, now)
+    if refused or prepared.refused_documents:
         # Nobody who reads the report later, or after a restart, has to ask again what it may say.
-        report = replace(report, samples=[report.samples[index] for index in kept], facts=facts, events=events)
-        raw, kept = msgspec.json.encode(report), list(range(len(kept)))
-    return Prepared(report, voice.site, raw, taken, expiry(taken, report.interval), blocks, kept, refused, documents)
+        known.samples[:] = [known.samples[index] for index in kept]
+        prepared.kept_samples, prepared.raw = list(range(len(kept))), msgspec.json.encode(report)
+    return prepared
 
 
-def _said(report: Report, voice: Voice, refused: Counter[str]) -> tuple[list[Fact], list[Event]]:
-    """The facts and events it may say; the others are counted."""
-    facts, events = [], []
-    for fact in report.facts:
-        if reason := voice.fact(fact.kind, fact.key):
-            refused[reason] += 1
-        else:
-            facts.append(fact)
-    for event in report.events:
-        if reason := voice.event(event.kind, event.body):
-            refused[reason] += 1
-        else:
-            events.append(event)
-    return facts, events
-
-
-def _check(report: Report, age: float, agent: str, limits: Limits) -> None:
+def _check(report: _RawReport, agent: str, limits: Limits) -> None:
     if report.agent != agent:
-        raise _Refused("foreign_agent", f"agent: {agent!r} may not speak for {report.agent[:_MAX_TEXT]!r}")
+        raise Refused("foreign_agent", f"agent: {agent!r} may not speak for {report.agent[:_MAX_TEXT]!r}")
     for name in ("epoch", "sequence"):
-        if not 0 <= getattr(report, name) <= _MAX_INTEGER:
-            raise _Refused("out_of_range", f"{name} must be 0 to {_MAX_INTEGER}")
+        if not 0 <= getattr(report, name) <= MAX_INTEGER:
+            raise Refused("out_of_range", f"{name} must be 0 to {MAX_INTEGER}")
     if not _INTERVALS[0] <= report.interval <= _INTERVALS[1]:
-        raise _Refused("out_of_range", f"interval must be {_INTERVALS[0]} to {_INTERVALS[1]:.0f} seconds")
-    if not math.isfinite(report.taken) or not math.isfinite(age) or age > 1e9:
-        raise _Refused("out_of_range", "taken and age must be finite, age under 1e9 seconds")
+        raise Refused("out_of_range", f"interval must be {_INTERVALS[0]} to {_INTERVALS[1]:.0f} seconds")
+    if not _OWN_TIMES[0] <= report.taken <= _OWN_TIMES[1]:
+        raise Refused("out_of_range", f"taken must be {_OWN_TIMES[0]:.0f} to {_OWN_TIMES[1]:.0f} seconds")
     if not SOURCE.fullmatch(report.source) or report.source.partition(":")[0] not in SOURCES:
-        raise _Refused("unknown_source", f"source: {report.source[:_MAX_TEXT]!r} is none this collector knows")
+        raise Refused("unknown_source", f"source: {report.source[:_MAX_TEXT]!r} is none this collector knows")
     if len(report.samples) > limits.samples_a_report:
-        raise _Refused("too_large", f"samples: more than {limits.samples_a_report}")
+        raise Refused("too_large", f"samples: more than {limits.samples_a_report}")
     if max(len(report.facts), len(report.events)) > limits.documents_a_report:
-        raise _Refused("too_large", f"facts or events: more than {limits.documents_a_report}")
-    for fact in report.facts:
-        if not 0 < len(fact.kind) <= 100 or len(fact.key) > _MAX_TEXT:
-            raise _Refused("out_of_range", "facts: kind must be 1 to 100 characters, key at most 200")
-    for event in report.events:
-        if not 0 < len(event.kind) <= 100 or not math.isfinite(event.at):
-            raise _Refused("out_of_range", "events: kind must be 1 to 100 characters, at a finite number")
+        raise Refused("too_large", f"facts or events: more than {limits.documents_a_report}")
 
 
-def _render(report: Report, voice: Voice, limits: Limits, refused: Counter[str]) -> tuple[dict[str, bytes], list[int]]:
+def _take_documents(report: _RawReport, voice: Voice, prepared: Prepared, now: float) -> None:
+    """Facts and events it may say, those of known kinds as their types say; the others are counted, and gone from the
+    report. Raises Refused with the first that is not what it should be."""
+    where = ""
+    try:
+        facts, events = [], []
+        for number, fact in enumerate(report.facts):
+            where = f"facts[{number}]"
+            if _take_fact(fact, voice, prepared, where):
+                facts.append(fact)
+        for number, event in enumerate(report.events):
+            where = f"events[{number}]"
+            if _take_event(event, voice, prepared, where, now):
+                events.append(event)
+        report.facts, report.events = facts, events
+    except BadDocument as error:
+        raise Refused("bad_document", f"{where}.body: {error}") from error
+
+
+def _take_fact(fact: _RawFact, voice: Voice, prepared: Prepared, where: str) -> bool:
+    if not _KIND.fullmatch(fact.kind) or len(fact.key) > _MAX_TEXT or "\0" in fact.key:
+        raise Refused("out_of_range", f"{where}: kind must be {_KIND.pattern}, key at most {_MAX_TEXT} characters")
+    body = fact_body(fact.kind, fact.body)
+    if reason := voice.fact(fact.kind, fact.key):
+        prepared.refused_documents[reason] += 1
+        return False
+    if isinstance(body, str):
+        prepared.unknown_facts.append(Unknown(fact.kind, body, key=fact.key))
+    else:
+        prepared.report.facts.append(Fact(fact.kind, fact.key, body))
+    return True
+
+
+def _take_event(event: _RawEvent, voice: Voice, prepared: Prepared, where: str, now: float) -> bool:
+    report = prepared.report
+    if not _KIND.fullmatch(event.kind):
+        raise Refused("out_of_range", f"{where}: kind must be {_KIND.pattern}")
+    if not _BEGINNING <= event.at + prepared.taken - report.taken <= now + _AHEAD_SECONDS:
+        raise Refused("out_of_range", f"{where}: at must be between 2000 and a week from now")
+    body = event_body(voice.kind, event.kind, event.body)
+    if reason := voice.event(event.kind, names_of(body) if isinstance(body, str) else body):
+        prepared.refused_documents[reason] += 1
+        return False
+    if isinstance(body, str):
+        prepared.unknown_events.append(Unknown(event.kind, body, at=event.at))
+    else:
+        report.events.append(Event(event.kind, event.at, body))
+    return True
+
+
+def _render(
+    report: _RawReport, voice: Voice, limits: Limits, refused: Counter[str]
+) -> tuple[dict[str, bytes], list[int]]:
     # The hot loop of the collector: a sample takes about a microsecond and a half.
     families: dict[str, list[str]] = {}
     seen: set[str] = set()
@@ -268,7 +385,7 @@ def _render(report: Report, voice: Voice, limits: Limits, refused: Counter[str])
         if problem:
             refused[problem] += 1
             continue
-        _, _, template, family, _ = _SPECS[metric]
+        _, _, template, family, _, _ = _SPECS[metric]
         series = metric + prefix + (template % _escaped(labels) if labels else "")
         if series in seen:
             refused["duplicate"] += 1
@@ -291,6 +408,8 @@ def _problem(metric: str, labels: dict[str, str], value: float, voice: Voice, li
         return "wrong_labels"
     if value - value != 0.0:  # infinity and NaN
         return "not_finite"
+    if spec[5] and not _OWN_TIMES[0] <= value <= _OWN_TIMES[1]:
+        return "out_of_range"
     # Characters take at most four bytes: most values need not be encoded to be measured.
     for text in labels.values():
         if len(text) * 4 > limits.label_bytes and len(text.encode()) > limits.label_bytes:
@@ -320,14 +439,14 @@ def escape(value: str) -> str:
 class _Key(msgspec.Struct):
     epoch: int = 0
     sequence: int = 0
+    source: str = ""
 
 
-def _key(raw: bytes) -> tuple[int, int]:
+def _key(raw: bytes) -> _Key:
     try:
-        key = msgspec.json.decode(raw, type=_Key)
+        return msgspec.json.decode(raw, type=_Key)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0, 0
-    return key.epoch, key.sequence
+        return _Key()
 
 
 def restore(
@@ -337,8 +456,8 @@ def restore(
     it, or it may not be said any more."""
     try:
         report = _decode(raw)
-        _check(report, 0.0, agent, limits)
-    except _Refused:
+        _check(report, agent, limits)
+        voice = voice_of(report.source)
+        return _prepared(report, raw, voice, taken, taken, limits) if voice else None
+    except Refused:
         return None
-    voice = voice_of(report.source)
-    return _prepared(report, raw, voice, taken, limits) if voice else None

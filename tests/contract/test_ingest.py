@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_bodies_that_are_no_delivery(shared: tuple[Center, Path]) -> None:
 
 
 def test_lone_surrogates_and_control_characters(shared: tuple[Center, Path]) -> None:
-    event = {"kind": "x", "at": 1.0, "body": {"text": "\ud800"}}
+    event = {"kind": "x", "at": time.time(), "body": {"text": "\ud800"}}
     for changes in ({"events": [event]}, {"samples": [{**SAMPLE, "labels": {"window": "a\x00\x1b\u2028\ud800"}}]}):
         assert send(shared, report(sequence=next(_next), **changes))[0] in (200, 400, 422)
         healthy(shared)

@@ -113,20 +113,27 @@ def test_a_name_that_is_a_formula_stays_a_text(center: Center, tmp_path: Path, o
     assert (sheet["C2"].value, sheet["C2"].data_type) == ("=1+1", "s")
 
 
-def test_broken_bodies_cost_nobody_anything(center: Center, tmp_path: Path, operator: Path) -> None:
+def test_broken_bodies_cost_themselves_alone(center: Center, tmp_path: Path, operator: Path) -> None:
     folder = center.enrol(tmp_path / "agent")
-    give(
-        center,
-        folder,
-        9,
-        facts=facts("may-1", machine={**MACHINE, "name": "a\0b\U0001f600\u202e", "serial": "x" * 5000}),
-    )
-    broken = {"machine": {"name": 5, "macs": [None, {}], "memory": "much", "uuid": ["x"]}, "disks": {"disks": 7},
-              "software": {"packages": [None, {"name": 3}, {"name": "a" * 9999}]}, "security": {"antivirus": {}},
-              "system": {"updates": {"pending": "many"}}}  # fmt: skip
-    give(center, folder, 1, facts=facts("may-1", **broken))
-    give(center, folder, 2, facts=facts("may-1", machine=MACHINE))
-    assert call(center, "GET", "/v1/machines", operator)[1]["total"] >= 1
+    give(center, folder, 1, facts=facts("may-1", machine={**MACHINE, "name": "a\0b\U0001f600\u202e"}))
+    broken = [
+        ("machine", {"name": 5}), ("machine", {"macs": [None, {}]}), ("machine", {"memory": "much"}),
+        ("machine", {"serial": "x" * 5000}), ("disks", {"disks": 7}), ("disks", {"disks": [{"size_bytes": 2**63}]}),
+        ("software", {"packages": [None, {"name": 3}]}), ("software", {"packages": [{"name": "a" * 9999}]}),
+        ("security", {"antivirus": {}}), ("system", {"updates": {"pending": "many"}}),
+    ]  # fmt: skip
+    good = report(sequence=99)
+    bad = [
+        report(sequence=number, source="inventory", samples=[], facts=facts("may-1", **{kind: body}))
+        for number, (kind, body) in enumerate(broken, 2)
+    ]
+    status, receipt = center.post("/v1/reports", delivery(*bad, good), folder / "identity.pem")
+    assert (status, receipt["accepted"]) == (200, 1)
+    assert [each["sequence"] for each in receipt["refused"]] == list(range(2, len(broken) + 2))
+    for (kind, body), refusal in zip(broken, receipt["refused"], strict=True):
+        assert "facts[0].body" in refusal["detail"]
+        assert next(iter(body)) in refusal["detail"], (kind, refusal)
+    assert call(center, "GET", "/v1/machines", operator)[1]["machines"][0]["name"].startswith("a\ufffdb")
 
 
 def test_counts_are_exposed(center: Center, tmp_path: Path) -> None:

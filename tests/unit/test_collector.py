@@ -132,8 +132,8 @@ def test_latest_never_loses_count(steps: list[tuple[str, str, int, bool]]) -> No
         metric = "haidang_host_processes" if source == "host" else "haidang_agent_spool_bytes"
         samples = [{"metric": metric, "labels": {}, "value": second}] * (second % 2)
         document = raw(agent=agent, source=source, interval=4, samples=samples)
-        latest.put(agent, prepare(document, 0, Speaker(agent, "ttdl"), 1000.0 + second, LIMITS))
-        latest.expire(1000.0 + second)
+        latest.put(agent, prepare(document, 0, Speaker(agent, "ttdl"), 1e9 + second, LIMITS))
+        latest.expire(1e9 + second)
         if forget:
             latest.forget(agent)
         lines = sum(block.count(b"\n") for _, block in latest.families())
@@ -204,9 +204,11 @@ def test_a_rolled_back_group_may_come_again(ledger: Ledger) -> None:
 
 def test_a_start_said_late_still_ends_the_stop(ledger: Ledger) -> None:
     writer = _Writer(keep_late=True)
-    stop = report(sequence=1, source="lifecycle", samples=[], events=[{"kind": "agent_stopped", "at": 1.0, "body": {}}])
+    stop = report(
+        sequence=1, source="lifecycle", samples=[], events=[{"kind": "agent_stopped", "at": time.time(), "body": {}}]
+    )
     start = report(
-        sequence=2, source="lifecycle", samples=[], events=[{"kind": "agent_started", "at": 2.0, "body": {}}]
+        sequence=2, source="lifecycle", samples=[], events=[{"kind": "agent_started", "at": time.time(), "body": {}}]
     )
     for document, age, wanted in ((stop, 9000.0, True), (start, 8000.0, False)):
         with ledger.transaction() as connection:
@@ -221,7 +223,7 @@ def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         for taken in sorted(bodies, reverse=True):
             fact = Fact("hardware", "cpu", {"is": bodies[taken]})
-            _keep_fact(connection, replace(made, taken=float(taken)), fact)
+            _keep_fact(connection, replace(made, taken=float(taken)), fact.kind, fact.key, json.dumps(fact.body))
         current = connection.exec_driver_sql("SELECT body, since FROM facts").fetchall()
         history = connection.exec_driver_sql("SELECT body, since, until FROM fact_history ORDER BY since").fetchall()
     assert current == [('{"is": "c"}', 500.0)]
@@ -277,17 +279,18 @@ def test_what_reports_each_few_hours_does_not_keep_an_agent_up() -> None:
 
 def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
     """A report is shown for 2.5 intervals: a counter's later values written into that time would go back."""
+    began = 1e9
     shown = _Shown(began=float("inf"))
-    one = prepare(raw(interval=10), 0, SPEAKER, 1000.0, LIMITS)
-    shown = shown.followed_by(one, 1000.0)
-    assert not shown.hides(999.0)  # of before the agent was known here
-    after_the_gap = prepare(raw(interval=10), 0, SPEAKER, 1100.0, LIMITS)
-    shown = shown.followed_by(after_the_gap, 1100.0)
-    hidden = [taken for taken in range(1000, 1101) if shown.hides(taken)]
-    assert hidden == list(range(1001, 1025))
+    one = prepare(raw(interval=10), 0, SPEAKER, began, LIMITS)
+    shown = shown.followed_by(one, began)
+    assert not shown.hides(began - 1)  # of before the agent was known here
+    after_the_gap = prepare(raw(interval=10), 0, SPEAKER, began + 100, LIMITS)
+    shown = shown.followed_by(after_the_gap, began + 100)
+    hidden = [second for second in range(101) if shown.hides(began + second)]
+    assert hidden == list(range(1, 25))
     # What follows without a gap leaves nothing to fill in.
-    shown = shown.followed_by(prepare(raw(interval=10), 0, SPEAKER, 1110.0, LIMITS), 1110.0)
-    assert [taken for taken in range(1000, 1111) if shown.hides(taken)] == [*hidden, *range(1101, 1111)]
+    shown = shown.followed_by(prepare(raw(interval=10), 0, SPEAKER, began + 110, LIMITS), began + 110)
+    assert [second for second in range(111) if shown.hides(began + second)] == [*hidden, *range(101, 111)]
 
 
 def test_what_a_cut_line_held_up_is_dated_when_it_was_sent() -> None:
@@ -296,12 +299,12 @@ def test_what_a_cut_line_held_up_is_dated_when_it_was_sent() -> None:
 
     def taken(sent: float, received: float) -> float:
         document = json.dumps({"sent": sent, "reports": [{"age": 1.0, "report": report()}]}).encode()
-        return read_delivery(document, speaker, received, LIMITS).prepared[0].taken
+        return read_delivery(document, speaker, 1e9 + received, LIMITS).prepared[0].taken - 1e9
 
-    assert taken(990.0, 1490.0) == 989.0  # 500 s behind, or on its way so long
-    assert taken(1000.0, 1500.0) == 1499.0  # behind: no two are held up alike
-    assert taken(1010.0, 1522.0) == 1509.0
-    assert taken(1023.0, 1523.25) == 1522.0
+    assert taken(1e9 + 990.0, 1490.0) == 989.0  # 500 s behind, or on its way so long
+    assert taken(1e9 + 1000.0, 1500.0) == 1499.0  # behind: no two are held up alike
+    assert taken(1e9 + 1010.0, 1522.0) == 1509.0
+    assert taken(1e9 + 1023.0, 1523.25) == 1522.0
     assert speaker.clock.offset == 500.0
 
 

@@ -54,7 +54,7 @@ def test_facts_of_devices_are_what_is_compared() -> None:
         "port": "p",
         "port_description": "",
     }
-    fact = {"kind": "neighbours", "key": "sw-r2", "body": {"neighbours": [neighbour, "garbage"]}}
+    fact = {"kind": "neighbours", "key": "sw-r2", "body": {"neighbours": [neighbour, {"garbage": 1}]}}
     foreign = {"kind": "neighbours", "key": "sw-r3", "body": {"neighbours": [neighbour]}}
     province.say("sw-r2", "r2", "lldp", facts=[fact, foreign])
     evidence = province.engine.evidence

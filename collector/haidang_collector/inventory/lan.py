@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,8 @@ def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> list
     """Keep what a probe sees; (mac, address) of those that were never seen on this site's networks."""
     found = {}
     for each in list_of(fact.body, "devices")[:_MOST]:
-        mac, address = text_of(each, "mac", 20).lower(), text_of(each, "address", 45)
-        if netaddr.valid_mac(mac) and (netaddr.valid_ipv4(address) or netaddr.valid_ipv6(address)):
+        mac, address = text_of(each, "mac", 20).lower(), _plain_address(text_of(each, "address", 45))
+        if address and netaddr.valid_mac(mac):
             found[str(netaddr.EUI(mac, dialect=netaddr.mac_unix_expanded))] = address
     table = network_devices.c
     known = set(connection.execute(sa.select(table.mac).where(table.site == site)).scalars())
@@ -46,6 +47,14 @@ def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> list
         )
         connection.execute(statement, rows)
     return [(mac, address) for mac, address in found.items() if mac not in known]
+
+
+def _plain_address(text: str) -> str:
+    """As everybody writes it; empty for what is none (netaddr takes `1.2.3`, which nobody behind does)."""
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return ""
 
 
 def maker(mac: str) -> str:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from haidang_wire.report import Fact
 from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector.documents import MAX_INTEGER
 from haidang_collector.inventory import changes as differences
 from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of, texts_of
 from haidang_collector.inventory.changes import Change
@@ -151,7 +152,7 @@ def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
             ratio for each in volumes if isinstance(ratio := each.get("free_ratio"), (int, float)) and 0 <= ratio <= 1
         ]
         return {
-            "disk_bytes": sum(int_of(disk, "size_bytes") for disk in disks) or None,
+            "disk_bytes": min(sum(int_of(disk, "size_bytes") for disk in disks), MAX_INTEGER) or None,
             "disks_failing": sum(disk.get("healthy") is False for disk in disks),
             "least_free_ratio": min(free, default=None),
         }

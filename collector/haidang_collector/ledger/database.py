@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +17,19 @@ from haidang_wire.errors import HaidangError
 from sqlalchemy.pool import StaticPool
 
 _BUSY_MILLISECONDS = 10_000
+# Primary result codes that say nothing of disk, file or locks (sqlite.org/rescode.html).
+_OF_WHAT_IS_WRITTEN = frozenset(
+    {
+        sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE,
+    }
+)  # fmt: skip
 T = TypeVar("T")
 
 
 class LedgerError(HaidangError):
-    """The database can't be opened, read or written."""
+    """The database can't be opened, read or written: its disk, its file, a lock. What is wrong with that which was to
+    be written is another error, and no reason to try again."""
 
 
 class Ledger:
@@ -48,11 +57,13 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction, for commands. Raises LedgerError."""
+        """One transaction, for commands. Raises LedgerError, and what is raised within."""
         try:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DatabaseError as error:
+            if not is_storage(error):
+                raise
             raise LedgerError(f"the database fails: {_cause(error)}", where=str(self.path)) from error
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -69,6 +80,14 @@ class Ledger:
         """Finish what runs and close."""
         self._thread.shutdown()
         self._engine.dispose()
+
+
+def is_storage(error: BaseException) -> bool:
+    """Whether an error is the database's (or the machine's), not that of what was to be written."""
+    if isinstance(error, (LedgerError, MemoryError, OSError)):
+        return True
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return isinstance(error, sa.exc.DatabaseError) and (code is None or code & 0xFF not in _OF_WHAT_IS_WRITTEN)
 
 
 def _on_connect(connection: Any, record: Any) -> None:

@@ -160,6 +160,20 @@ events = Table(
     Column("body", Text, nullable=False),
 )
 
+# Reports that were refused, for whoever mends what made them: of each agent, kind of source and reason the last one.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("agent", String(63), primary_key=True),
+    Column("source", String(32), primary_key=True),
+    Column("reason", String(32), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("first", Float, nullable=False),
+    Column("last", Float, nullable=False, index=True),
+    Column("detail", Text, nullable=False),
+    Column("report", LargeBinary, nullable=False),  # compressed; its first 64 KiB
+)
+
 # One row a failure. `sites` and `circuits` are JSON lists, `evidence` a JSON list of [English, Vietnamese].
 outages = Table(
     "outages",
