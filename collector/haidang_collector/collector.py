@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from haidang_wire import __version__
@@ -22,7 +24,7 @@ from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.door import Door, room
-from haidang_collector.ingest import Batch, Speaker, restore
+from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates
@@ -36,6 +38,7 @@ from haidang_collector.problems import Problem
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
+from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,8 @@ class Collector:
         self.time_base = TimeBase()
         self.door = Door(settings.door, room(settings.door, files), self.telemetry.count_at_door)
         self.enrolment_turns = Turns(settings.door.enrolment_failures_a_second)
+        self.supervision = Supervision(self.telemetry)
+        self._attempt = self.supervision.attempt
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
@@ -83,28 +88,35 @@ class Collector:
         now = time.time()
         rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
         for row in rows:
-            state = self.latest.agents.get(row.agent)
-            if state is None:
-                continue
-            state.last_taken = max(state.last_taken, row.taken)
-            prepared = restore(row.report, row.taken, row.agent, self.speaker(row.agent).voice, self.settings.limits)
-            if prepared and prepared.expires > now:
-                self.latest.put(row.agent, prepared)
-                self.outages.take([prepared], (), row.taken)
-                self.plan.take([prepared])
+            self._attempt("start", f"{row.source} of {row.agent}", self._show_again, row, now)
         self.telemetry.info.labels(__version__, "sqlite").set(1)
         self.telemetry.start.set(now)
 
+    def _show_again(self, row: sa.Row[Any], now: float) -> None:
+        state = self.latest.agents.get(row.agent)
+        if state is None:
+            return
+        state.last_taken = max(state.last_taken, row.taken)
+        prepared = restore(row.report, row.taken, row.agent, self.speaker(row.agent).voice, self.settings.limits)
+        if prepared and prepared.expires > now:
+            self.latest.put(row.agent, prepared)
+            self.outages.take([prepared], (), row.taken)
+            self.plan.take([prepared])
+
     async def run(self) -> None:
-        """The background tasks, until cancelled; when one of them fails, all end and it is raised."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._deliveries.run(), name="deliveries")
-            tasks.create_task(self._watch(), name="watch")
-            tasks.create_task(self.outages.run(), name="outages")
-            tasks.create_task(self.plan.run(self), name="plan")
-            tasks.create_task(self._housekeeping(), name="housekeeping")
-            if self._remote_writer:
-                tasks.create_task(self._remote_writer.run(), name="remote write")
+        """The background tasks, until cancelled; one that fails is begun again, and the others go on."""
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "deliveries": self._deliveries.run,
+            "watch": self._watch,
+            "outages": self.outages.run,
+            "plan": lambda: self.plan.run(self),
+            "housekeeping": self._housekeeping,
+        }
+        if self._remote_writer:
+            tasks["remote write"] = self._remote_writer.run
+        async with asyncio.TaskGroup() as group:
+            for name, task in tasks.items():
+                group.create_task(self.supervision.keep(name, task), name=name)
 
     def close(self) -> None:
         """After run() has ended."""
@@ -134,13 +146,16 @@ class Collector:
         """Store a delivery, then expose what of it is current. Raises Problem."""
         self._refuse_excess(batch)
         outcome = await self._deliveries.store(batch)
+        for prepared in outcome.unwritable:
+            batch.refuse_unwritable(prepared)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
-        for prepared in reversed(outcome.live):
-            self.latest.put(batch.agent, prepared)
         if outcome.stopped is not None:
             state.stopped = outcome.stopped
-        self.outages.take(outcome.live, outcome.late, batch.received)
-        self.plan.take(outcome.live)
+        # It is stored: whatever fails now, the answer says so.
+        for prepared in reversed(outcome.live):
+            self._take_in(batch, prepared, live=True)
+        for prepared in outcome.late:
+            self._take_in(batch, prepared, live=False)
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
         return Receipt(
             received=batch.received,
@@ -152,6 +167,15 @@ class Collector:
             clock=self.time_base.read(),
             authorities=self.authority.version,
         )
+
+    def _take_in(self, batch: Batch, prepared: Prepared, *, live: bool) -> None:
+        """Show a stored report, and let those who judge by reports see it: each by itself."""
+        what = f"{prepared.report.source} of {batch.agent}"
+        shown, late = ([prepared], []) if live else ([], [prepared])
+        if live:
+            self._attempt("latest", what, self.latest.put, batch.agent, prepared)
+            self._attempt("plan", what, self.plan.take, shown)
+        self._attempt("outages", what, self.outages.take, shown, late, batch.received)
 
     def _refuse_excess(self, batch: Batch) -> None:
         """No agent, and no device, may fill the exposition."""

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from haidang_wire import __version__
 
-from haidang_collector.ingest import restore
+from haidang_collector.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import late
 from haidang_collector.rights import stored
@@ -155,14 +155,9 @@ class RemoteWriter:
         own = [("instance", self._settings.scrape_instance), ("job", self._settings.scrape_job)]
         count = 0
         for late_report in reports:
-            prepared = restore(
-                zlib.decompress(late_report.packed),
-                late_report.taken,
-                late_report.agent,
-                partial(stored, late_report.agent, late_report.site),
-                self._settings.limits,
-            )
+            prepared = self._restored(late_report)
             if prepared is None:
+                self._telemetry.late_dropped.labels("unusable").inc()
                 continue
             timestamp = round(late_report.taken * 1000)
             for name, labels, value in prepared.kept():
@@ -172,6 +167,14 @@ class RemoteWriter:
                 series.samples.add(value=value, timestamp=timestamp)
                 count += 1
         return bytes(cramjam.snappy.compress_raw(request.SerializeToString())), count
+
+    def _restored(self, kept: LateReport) -> Prepared | None:
+        try:
+            raw = zlib.decompress(kept.packed)
+            return restore(raw, kept.taken, kept.agent, partial(stored, kept.agent, kept.site), self._settings.limits)
+        except Exception:  # a defect that this one met: the queue behind it goes on
+            log.exception("a late report of agent %s can't be read", kept.agent)
+            return None
 
 
 def _take(connection: sa.Connection, limit_bytes: int) -> tuple[int, int, list[LateReport]]:

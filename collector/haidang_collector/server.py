@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import socket
@@ -86,9 +87,11 @@ async def _serve(settings: Settings) -> int:
     listener = _listen(settings)
     server = entrance.Server(config, collector.door, settings, listener)
     serving = asyncio.create_task(server.serve([listener]), name="server")
-    sweeping = asyncio.create_task(_keep_door(collector), name="door")
+    sweep = functools.partial(_keep_door, collector)
+    sweeping = asyncio.create_task(collector.supervision.keep("door", sweep), name="door")
     background = asyncio.create_task(collector.run(), name="background")
-    renewing = asyncio.create_task(_follow_certificates(collector, tls), name="certificates")
+    follow = functools.partial(_follow_certificates, collector, tls)
+    renewing = asyncio.create_task(collector.supervision.keep("certificates", follow), name="certificates")
     port = listener.getsockname()[1]
     log.info("listening on https://%s:%d (CA %s)", settings.listen_address, port, collector.authority.fingerprint)
     try:

@@ -13,6 +13,10 @@ from haidang_collector import door
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it
 
 
+TASKS = ("deliveries", "watch", "outages", "plan", "housekeeping", "remote write", "certificates", "door")
+"""What runs in the background, by the label of haidang_collector_task_failures_total."""
+
+
 def _declared(name: str) -> Metric:
     return CATALOGUE[f"haidang_collector_{name}"]
 
@@ -43,6 +47,8 @@ class Telemetry:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )
         self.commit_failures = self._counter("commit_failures_total")
+        self.task_failures = self._counter("task_failures_total")
+        self.unusable = self._counter("unusable_total")
         self.late_waiting = self._gauge("late_reports_waiting")
         self.late_dropped = self._counter("late_reports_dropped_total")
         self.remote_write_samples = self._counter("remote_write_samples_total")
@@ -59,7 +65,9 @@ class Telemetry:
         for outcome in ("accepted", "refused"):
             self.enrolments.labels(outcome)
             self.renewals.labels(outcome)
-        for reason in ("queue_full", "rejected", "no_receiver"):
+        for task in TASKS:
+            self.task_failures.labels(task)
+        for reason in ("queue_full", "rejected", "no_receiver", "unusable"):
             self.late_dropped.labels(reason)
         for reason in ("network", "status"):
             self.remote_write_failures.labels(reason)

@@ -552,6 +552,22 @@ _METRICS = (
         "1",
     ),
     _center(
+        "collector_task_failures_total",
+        COUNTER,
+        "",
+        ("task",),
+        "Times a background task of the collector ended by itself and was begun again.",
+        "8",
+    ),
+    _center(
+        "collector_unusable_total",
+        COUNTER,
+        "",
+        ("where",),
+        "Single reports, or what they say, that a part of the collector could not take in.",
+        "under 10",
+    ),
+    _center(
         "collector_late_reports_waiting",
         GAUGE,
         "",
