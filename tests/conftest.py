@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
+from haidang_collector.cli import main as collector_main
 from hypothesis import settings
 
 # What CI runs is the same each time; by hand every run tries something new.
@@ -144,11 +147,13 @@ class Center:
             return False
 
     def command(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(BIN / "haidang-collector"), "--config", str(self.config), *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        """What a command prints. It runs in this process: a new one would first read all of its libraries, a second of
+        processor time for each of some thousand."""
+        printed, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+            code = collector_main(["--config", str(self.config), *arguments])
+        assert code == 0, errors.getvalue()
+        return printed.getvalue().strip()
 
     def context(self, identity: Path | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.state / "ca.pem"))
