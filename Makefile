@@ -36,6 +36,9 @@ docs: $(INSTALLED)  ## write the generated references anew
 dashboards: $(INSTALLED)  ## build Grafana's dashboards anew
 	@$(BIN)/python -m dashboards
 
+fuzz: $(INSTALLED)  ## broken deliveries into a collector, for SECONDS (an hour)
+	@HAIDANG_FUZZ_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -q tests/fuzz
+
 bundle: $(INSTALLED)  ## dist/: what machines without internet install from
 	@$(BIN)/python tools/bundle.py
 
@@ -50,4 +53,4 @@ bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 clean:  ## remove the virtual environment and the state of `make up`
 	rm -rf .venv .state
 
-.PHONY: help setup up test lint docs dashboards bundle lab bench clean
+.PHONY: help setup up test lint docs dashboards fuzz bundle lab bench clean
