@@ -166,5 +166,7 @@ class Mutator:
                 end = min(len(changed), at + choice.randrange(1, 50))
                 changed[at:at] = changed[at:end] * choice.choice((1, 2, 50))
             else:
-                changed[at : at + 1] = choice.choice((b'"', b"{", b"[", b"}", b"]", b",", b"1e999", b"\\ud800", b"\\u0000", b"null"))
+                changed[at : at + 1] = choice.choice(
+                    (b'"', b"{", b"[", b"}", b"]", b",", b"1e999", b"\\ud800", b"\\u0000", b"null")
+                )
         return bytes(changed)
