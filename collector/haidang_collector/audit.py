@@ -50,6 +50,7 @@ class Action(StrEnum):
     MAINTENANCE_PLAN = "maintenance.plan"
     MAINTENANCE_END = "maintenance.end"
     MACHINE_REMOVE = "machine.remove"
+    QUARANTINE_CLEAR = "quarantine.clear"
     STATE_RESTORE = "state.restore"
     AUDIT_REMOVE = "audit.remove"
 

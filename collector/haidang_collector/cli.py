@@ -189,7 +189,7 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
 def _quarantine(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         if options.action == "clear":
-            print(f"{quarantine.clear(connection, options.agent)} forgotten")
+            print(f"{quarantine.clear(connection, Principal.of_command(), options.agent)} forgotten")
             return
         kept = quarantine.list_kept(connection, options.agent if options.action == "show" else "")
     if options.action == "list":

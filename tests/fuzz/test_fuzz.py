@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import yaml
 from haidang_collector import ingest
+from haidang_collector.audit import Principal
 from haidang_collector.collector import Collector
 from haidang_collector.documents import BadDocument, event_body, fact_body
 from haidang_collector.ledger import agents as identities
@@ -63,9 +64,9 @@ def settings() -> Iterator[Settings]:
     (folder / "state").mkdir()
     ledger = Ledger(folder / "state")
     with ledger.transaction() as connection:
-        identities.save_registry(connection, load_registry(file))
+        identities.save_registry(connection, Principal.itself(), load_registry(file))
         for agent, site in AGENTS.items():
-            identities.add_agent(connection, agent, site, "token", time.time() + 1e6)
+            identities.add_agent(connection, Principal.itself(), agent, site, "token", time.time() + 1e6)
     ledger.close()
     yield made
     shutil.rmtree(folder)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector import audit
+from haidang_collector.audit import Action, Principal
 from haidang_collector.ingest import Rejected
 from haidang_collector.ledger.tables import quarantine
 
@@ -71,7 +73,9 @@ def list_kept(connection: sa.Connection, agent: str = "") -> list[Kept]:
     ]
 
 
-def clear(connection: sa.Connection, agent: str = "") -> int:
+def clear(connection: sa.Connection, principal: Principal, agent: str = "") -> int:
     """Forget all (or one agent's); how many those were."""
     which = [quarantine.c.agent == agent] if agent else []
-    return connection.execute(sa.delete(quarantine).where(*which)).rowcount
+    number = connection.execute(sa.delete(quarantine).where(*which)).rowcount
+    audit.note(connection, principal, Action.QUARANTINE_CLEAR, agent or "all", {"reports": number}, None)
+    return number
