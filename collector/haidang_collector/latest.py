@@ -36,6 +36,7 @@ class AgentState:
     last_taken: float = 0.0
     clock: Clock = field(default_factory=Clock)
     sources: dict[str, float] = field(default_factory=dict)  # those that are current, and their intervals
+    # Of the sources that were current when it spoke last: what it does not send any more promises nothing.
     shortest_interval: float = float("inf")
     series: int = 0
 
@@ -76,11 +77,23 @@ class Latest:
         self._entries[source] = _Entry(
             prepared.taken, prepared.expires, tuple(prepared.blocks), len(prepared.kept_samples)
         )
-        heapq.heappush(self._expiries, (prepared.expires, source))
+        self._expire_at(prepared.expires, source)
         self._count(state, len(prepared.kept_samples))
         state.sources[prepared.report.source] = prepared.report.interval
-        state.shortest_interval = min(state.shortest_interval, prepared.report.interval)
+        state.shortest_interval = min(
+            interval
+            for name, interval in state.sources.items()
+            if self._entries[agent, name].expires > prepared.taken
+        )
         state.last_taken = max(state.last_taken, prepared.taken)
+
+    def _expire_at(self, expires: float, source: Source) -> None:
+        heapq.heappush(self._expiries, (expires, source))
+        # Times of reports that others replaced since stay behind; a source that promises to come in a week and comes
+        # each second would leave a million of them.
+        if len(self._expiries) > 4 * len(self._entries) + 1000:
+            self._expiries = [(entry.expires, source) for source, entry in self._entries.items()]
+            heapq.heapify(self._expiries)
 
     def series_beside(self, agent: str, source: str) -> int:
         """Series the agent has now, of itself or of the device the source is about, but for this source's."""

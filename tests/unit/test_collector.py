@@ -277,6 +277,36 @@ def test_what_reports_each_few_hours_does_not_keep_an_agent_up() -> None:
     assert latest.agents["may-2"].up
 
 
+@pytest.mark.parametrize("other", ["host", "agent"])
+def test_an_agent_whose_interval_grows_stays_up(other: str) -> None:
+    """The same source, or another one than was there before: what comes now says how often to expect it."""
+    latest, now = Latest(), time.time()
+    latest.enrol("may-1", "ttdl")
+    state = latest.agents["may-1"]
+    latest.put("may-1", prepare(raw(interval=15), 0, SPEAKER, now, LIMITS))
+    latest.expire(now + 40)
+    assert not state.up
+    latest.put("may-1", prepare(raw(source=other, interval=600, samples=[]), 0, SPEAKER, now + 50, LIMITS))
+    latest.expire(now + 51)
+    assert state.up
+    latest.expire(now + 50 + 1501)
+    assert not state.up
+    latest.put("may-1", prepare(raw(interval=15), 0, SPEAKER, now + 2000, LIMITS))
+    assert state.shortest_interval == 15
+
+
+def test_expiries_are_as_many_as_sources() -> None:
+    latest, now = Latest(), time.time()
+    latest.enrol("may-1", "ttdl")
+    for second in range(5000):
+        latest.put("may-1", prepare(raw(interval=7 * 86400), 0, SPEAKER, now + second, LIMITS))
+    assert len(latest._expiries) < 1100
+    latest.expire(now + 4999 + 2.5 * 7 * 86400 - 1)
+    assert latest.series == 1
+    latest.expire(now + 4999 + 2.5 * 7 * 86400 + 1)
+    assert latest.series == 0
+
+
 def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
     """A report is shown for 2.5 intervals: a counter's later values written into that time would go back."""
     began = 1e9
