@@ -34,6 +34,7 @@ _RENEWAL_RETRY_SECONDS = 3600.0
 # A reading that was longer under way is asked for again: on a line that loses packets the next may be faster.
 _READING_SECONDS = 1.0
 _READINGS = 3
+_WAIT_MAX_SECONDS = 600.0
 
 
 @dataclass
@@ -149,6 +150,8 @@ class Uplink(threading.Thread):
             return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
         if answer.status in (400, 411, 413, 415):
             return self._refused(pending, answer, as_of)
+        if answer.status == 429:
+            return self._asked_to_wait(answer)
         return self._failed("collector", f"the collector answers: {answer.problem()}", answer)
 
     def _ask_time(self) -> Answer | None:
@@ -188,8 +191,12 @@ class Uplink(threading.Thread):
         try:
             refused = {(r["epoch"], r["sequence"]): r["detail"] for r in receipt["refused"]}
             received = float(receipt["received"])
+            left_out = [f"{r['epoch']}/{r['sequence']}: {r['detail']}" for r in receipt.get("left_out", ())]
+            wait = max(0.0, min(_WAIT_MAX_SECONDS, float(receipt.get("wait", 0.0))))
         except (KeyError, TypeError, ValueError) as error:
             raise HaidangError(f"the collector's receipt lacks {error}", where=self.identity.collector) from error
+        for text in left_out:
+            log.warning("the collector leaves something of report %s out", text)
         keys = {(p.epoch, p.sequence) for p in pending}
         for key, detail in refused.items():
             log.warning("the collector refuses report %d/%d: %s", *key, detail)
@@ -201,7 +208,9 @@ class Uplink(threading.Thread):
         self._known_time.note(received)
         self._follow(receipt.get("assignment", ""))
         self._trust(receipt.get("authorities", ""))
-        return 0.0
+        if wait:  # there may be no end to what waits
+            self._renew_when_due()
+        return wait
 
     def _follow(self, version: object) -> None:
         # Tried again with the next receipt: deliveries don't wait for it.
@@ -228,6 +237,16 @@ class Uplink(threading.Thread):
         self.state.failures["refused"] += 1
         self._spool.forget([(pending[0].epoch, pending[0].sequence)], refused=True)
         return 0.0
+
+    def _asked_to_wait(self, answer: Answer) -> float:
+        # A quota is used up, as after a long outage: nothing is wrong, what waits is kept and delivered then.
+        self._spool.durable_now(True)
+        wait = max(_BACKOFF_FIRST_SECONDS, _retry_after(answer))
+        text = f"the collector asks to wait {wait:.0f} s: {answer.problem()}"
+        if not self.state.last_error:  # said once
+            log.info("%s", text)
+        self.state.last_error = text
+        return wait * random.uniform(1.0, 1.2)  # noqa: S311 (no secret)
 
     def _succeeded(self, offset: float) -> None:
         if self._failures_in_a_row:

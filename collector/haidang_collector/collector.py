@@ -25,6 +25,7 @@ from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
+from haidang_collector.intake import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates
@@ -35,6 +36,7 @@ from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
+from haidang_collector.quotas import Allowance, Quotas
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
@@ -71,6 +73,8 @@ class Collector:
         self.assignments = Assignments()
         self.outages = Watch(self.ledger, settings, self.telemetry)
         self.plan = PlanWatch(self.ledger)
+        self.quotas = Quotas(settings.quotas)
+        self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
         self._registry_loaded = 0.0
         self._authorities = ""
         self._certificates_shown = -1
@@ -120,6 +124,7 @@ class Collector:
 
     def close(self) -> None:
         """After run() has ended."""
+        self.intake.close()
         self.certificates.close()
         self.ledger.close()
 
@@ -142,9 +147,10 @@ class Collector:
             raise Problem(403, "identity", f"agent {agent!r} is not known here, or was revoked")
         return state
 
-    async def take(self, batch: Batch) -> Receipt:
+    async def take(self, batch: Batch, allowance: Allowance) -> Receipt:
         """Store a delivery, then expose what of it is current. Raises Problem."""
         self._refuse_excess(batch)
+        left_out = self._leave_out_events(batch, allowance)
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
@@ -157,6 +163,8 @@ class Collector:
         for prepared in outcome.late:
             self._take_in(batch, prepared, live=False)
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
+        if outcome.problem:  # a part of it is stored: it is shown, and comes again as what is known
+            raise outcome.problem
         return Receipt(
             received=batch.received,
             accepted=len(outcome.live) + len(outcome.late),
@@ -166,6 +174,8 @@ class Collector:
             assignment=self.assignments.version(batch.agent, state.site),
             clock=self.time_base.read(),
             authorities=self.authority.version,
+            left_out=left_out,
+            wait=allowance.lacking(time.monotonic())[1],
         )
 
     def _take_in(self, batch: Batch, prepared: Prepared, *, live: bool) -> None:
@@ -176,6 +186,21 @@ class Collector:
             self._attempt("latest", what, self.latest.put, batch.agent, prepared)
             self._attempt("plan", what, self.plan.take, shown)
         self._attempt("outages", what, self.outages.take, shown, late, batch.received)
+
+    def _leave_out_events(self, batch: Batch, allowance: Allowance) -> list[Refusal]:
+        """Events beyond a day's; the newest reports' are kept."""
+        left_out = []
+        for prepared in sorted(batch.prepared, key=lambda prepared: prepared.taken, reverse=True):
+            report = prepared.report
+            told = len(report.events) + len(prepared.unknown_events)
+            granted = allowance.events.take_up_to(told, time.monotonic())
+            if more := told - granted:
+                del prepared.unknown_events[max(0, granted - len(report.events)) :]
+                del report.events[granted:]
+                detail = f"{report.source}: {more} events beyond quotas.events_a_day"
+                left_out.append(Refusal(report.epoch, report.sequence, detail))
+                self.intake.note(batch.agent, "events", more)
+        return left_out
 
     def _refuse_excess(self, batch: Batch) -> None:
         """No agent, and no device, may fill the exposition."""
@@ -252,6 +277,7 @@ class Collector:
                 await self._watch_once()
             except LedgerError as error:
                 log.error("%s", error)
+            self.telemetry.show_agents_quotas(self.quotas.worst(time.monotonic()))
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _watch_once(self) -> None:
@@ -269,6 +295,7 @@ class Collector:
                 self.latest.enrol(agent.id, agent.site, stopped=agent.stopped)
             elif agent.id in self.latest.agents:
                 self.latest.forget(agent.id)
+                self.quotas.forget(agent.id)
                 log.info("agent %s is revoked", agent.id)
 
     async def _follow_certificates(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Making deliveries durable: exactly once in effect, many deliveries in one commit.
 
-Requests queue here; a worker takes whatever waits, writes it in one transaction and only
-then answers all of them. A report seen before (agent, epoch, sequence) changes nothing.
+Requests queue here; a worker takes a piece of each that waits, writes them in one transaction and only
+then answers those that are whole. A report seen before (agent, epoch, sequence) changes nothing.
 A report that can't be written is refused; the others of its group are not the worse for it.
 """
 
@@ -12,9 +12,9 @@ import json
 import logging
 import time
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -36,26 +36,76 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 _CHUNKS_CACHED = 50_000
+# What one commit holds, and of it one delivery: a report is one, what it brings along makes it more (see _weight).
 _GROUP = 500
+_TURN = 64
 
 Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
 
 
 @dataclass
 class Outcome:
-    """What became of a batch: the reports to expose, those that can't be written, and counts."""
+    """What became of a batch: the reports to expose, those that can't be written, and counts. `problem` is why the
+    rest of it is not stored."""
 
     live: list[Prepared] = field(default_factory=list)
     late: list[Prepared] = field(default_factory=list)
     unwritable: list[Prepared] = field(default_factory=list)
     duplicates: int = 0
     stopped: bool | None = None
+    problem: Problem | None = None
+
+    def add(self, part: Outcome | Problem) -> None:
+        """With what became of the next, older piece."""
+        if isinstance(part, Problem):
+            self.problem = part
+            return
+        self.live += part.live
+        self.late += part.late
+        self.unwritable += part.unwritable
+        self.duplicates += part.duplicates
+        if self.stopped is None:
+            self.stopped = part.stopped
 
 
-@dataclass
 class _Waiting:
-    batch: Batch
-    done: asyncio.Future[Outcome]
+    """A delivery, stored in pieces so that one that is large does not hold the others up: the newest first."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.piece = batch
+        self._left = deque(sorted(batch.prepared, key=lambda prepared: prepared.taken, reverse=True))
+        self._outcome = Outcome()
+
+    def begin_piece(self) -> int:
+        """Make the next one, a report at least; its weight."""
+        reports: list[Prepared] = []
+        weight = 0
+        while self._left and weight < _TURN:
+            reports.append(self._left.popleft())
+            weight += _weight(reports[-1])
+        self.piece = replace(self.piece, prepared=reports)
+        return weight
+
+    def is_over(self, result: Outcome | Problem) -> bool:
+        """Take in what became of a piece. Over, it is answered."""
+        self._outcome.add(result)
+        self.piece.rejected = {}  # kept with the first
+        if self._left and self._outcome.problem is None:
+            return False
+        if not self.done.done():  # the client may have gone away meanwhile
+            self.done.set_result(self._outcome)
+        return True
+
+
+def _weight(prepared: Prepared) -> int:
+    """How long a report takes to store, about, where one of samples alone is 1."""
+    report = prepared.report
+    weight = 1 + len(prepared.raw) // 65_536
+    weight += (len(report.events) + len(prepared.unknown_events)) // 8
+    weight += len(report.facts) + len(prepared.unknown_facts)
+    # The list of all software is compared with the one before.
+    return weight + (len(prepared.raw) // 2048 if report.source == "inventory" else 0)
 
 
 class Deliveries:
@@ -64,41 +114,52 @@ class Deliveries:
     def __init__(self, ledger: Ledger, telemetry: Telemetry, *, limit: int, keep_late: bool) -> None:
         self._ledger = ledger
         self._telemetry = telemetry
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(limit)
+        self._limit = limit
+        self._queue: deque[_Waiting] = deque()
+        self._some = asyncio.Event()
         self._writer = _Writer(keep_late=keep_late)
 
     async def store(self, batch: Batch) -> Outcome:
-        """Durable when this returns. Raises Problem: 503 when too much waits or the disk
-        fails (nothing is acknowledged then), 403 for an agent that may no longer speak."""
-        waiting = _Waiting(batch, asyncio.get_running_loop().create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except asyncio.QueueFull as error:
-            raise Problem(503, "busy", "too many deliveries wait to be stored", retry_after=10) from error
+        """Durable when this returns, but for what `problem` of the outcome says: 503 when the disk fails (the rest
+        is not acknowledged then), 403 for an agent that may no longer speak. Raises Problem 503 when too much waits."""
+        if len(self._queue) >= self._limit:
+            raise Problem(503, "busy", "too many deliveries wait to be stored", retry_after=10)
+        waiting = _Waiting(batch)
+        self._queue.append(waiting)
+        self._some.set()
         return await waiting.done
 
     async def run(self) -> None:
         """Write groups until cancelled."""
         while True:
-            group = [await self._queue.get()]
-            while len(group) < _GROUP and not self._queue.empty():
-                group.append(self._queue.get_nowait())
+            await self._some.wait()
+            group = self._next_group()
             try:
                 await self._write(group)
             except BaseException:  # a defect, or the end: those who wait are told, and it is raised again
                 for waiting in group:
-                    _answer(waiting, Problem(503, "storage", "reports can't be stored now", retry_after=15))
+                    waiting.is_over(Problem(503, "storage", "reports can't be stored now", retry_after=15))
                 raise
+            if not self._queue:
+                self._some.clear()
+
+    def _next_group(self) -> list[_Waiting]:
+        """A piece of each that waits, as far as one commit stays short. Who has more goes behind the others."""
+        group: list[_Waiting] = []
+        weight = 0
+        while self._queue and weight < _GROUP:
+            group.append(self._queue.popleft())
+            weight += group[-1].begin_piece()
+        return group
 
     async def _write(self, group: list[_Waiting]) -> None:
         started = time.perf_counter()
         try:
-            results = await self._ledger.run(self._writer.write, [waiting.batch for waiting in group])
+            results = await self._ledger.run(self._writer.write, [waiting.piece for waiting in group])
         except LedgerError as error:
             self._telemetry.commit_failures.inc()
             self._writer.roll_back()
-            problem = Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
-            results = [problem] * len(group)
+            results = [_not_now(error)] * len(group)
         except Exception as error:  # noqa: BLE001 (whatever it is: something of the group meets it, and halves find what)
             self._writer.roll_back()
             if len(group) > 1:
@@ -106,15 +167,16 @@ class Deliveries:
                 await self._write(group[:middle])
                 await self._write(group[middle:])
                 return
-            results = [await self._write_apart(group[0].batch, error)]
+            results = [await self._write_apart(group[0].piece, error)]
         else:
             self._writer.committed()
             self._telemetry.commit_duration.observe(time.perf_counter() - started)
         for waiting, result in zip(group, results, strict=True):
-            _answer(waiting, result)
+            if not waiting.is_over(result):
+                self._queue.append(waiting)
 
-    async def _write_apart(self, batch: Batch, error: Exception) -> Outcome | Problem:
-        """A delivery of which something can't be written, report by report."""
+    async def _write_apart(self, batch: Batch, error: Exception) -> Outcome:
+        """A piece of which something can't be written, report by report."""
         log.error("a delivery of agent %s can't be written as a whole", batch.agent, exc_info=error)
         found = Outcome()
         for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
@@ -124,30 +186,22 @@ class Deliveries:
             except LedgerError as failure:
                 self._telemetry.commit_failures.inc()
                 self._writer.roll_back()
-                return Problem(503, "storage", f"reports can't be stored now: {failure.what}", retry_after=15)
+                outcome = _not_now(failure)
             except Exception:  # whatever it is, this report is the one that met it
                 log.exception("a report of agent %s can't be written", batch.agent)
                 self._writer.roll_back()
                 found.unwritable.append(prepared)
                 continue
-            self._writer.committed()
-            if isinstance(outcome, Problem):
-                return outcome
-            found.live += outcome.live
-            found.late += outcome.late
-            found.unwritable += outcome.unwritable
-            found.duplicates += outcome.duplicates
-            found.stopped = outcome.stopped if found.stopped is None else found.stopped
+            else:
+                self._writer.committed()
+            found.add(outcome)
+            if found.problem:
+                break
         return found
 
 
-def _answer(waiting: _Waiting, result: Outcome | Problem) -> None:
-    if waiting.done.done():  # the client went away meanwhile, or was told before
-        return
-    if isinstance(result, Problem):
-        waiting.done.set_exception(result)
-    else:
-        waiting.done.set_result(result)
+def _not_now(error: LedgerError) -> Problem:
+    return Problem(503, "storage", f"reports can't be stored now: {error.what}", retry_after=15)
 
 
 @dataclass(frozen=True)

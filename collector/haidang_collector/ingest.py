@@ -51,6 +51,7 @@ _KIND = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _OWN_TIMES = (0.0, float(2**33))
 _BEGINNING = 946_684_800.0  # 2000-01-01
 _AHEAD_SECONDS = 7 * 86400.0
+_PIECE_BYTES = 65_536
 
 
 class Envelope(msgspec.Struct):
@@ -196,27 +197,28 @@ class Refused(Exception):
         self.detail = detail
 
 
-def decompress(body: bytes, encoding: str, limits: Limits) -> bytes:
-    """The body as it was before Content-Encoding, which is gzip or identity.
+def pieces(body: bytes, encoding: str) -> Iterator[bytes]:
+    """The body as it was before Content-Encoding, which is gzip or identity, a piece at a time.
 
-    Raises Problem: 415 for another encoding, 413 above the limit (a decompression bomb is
-    stopped there), 400 for what is not whole gzip.
+    Raises Problem: 415 for another encoding, 400 for what is not whole gzip.
     """
     if encoding in ("", "identity"):
-        return body
+        yield from (body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES))
+        return
     if encoding != "gzip":
         raise Problem(415, "encoding", "Content-Encoding must be gzip or identity", field="Content-Encoding")
     decoder = zlib.decompressobj(wbits=31)
-    try:
-        data = decoder.decompress(body, limits.decompressed_bytes)
-    except zlib.error as error:
-        raise Problem(400, "malformed", f"the body is not gzip: {error}", field="body") from error
-    if decoder.unconsumed_tail:
-        detail = f"the body is larger than {limits.decompressed_bytes} bytes when decompressed"
-        raise Problem(413, "too_large", detail, field="body")
+    while not decoder.eof:
+        try:
+            data = decoder.decompress(body, _PIECE_BYTES)
+        except zlib.error as error:
+            raise Problem(400, "malformed", f"the body is not gzip: {error}", field="body") from error
+        body = decoder.unconsumed_tail
+        if not data and not body and not decoder.eof:
+            break
+        yield data
     if not decoder.eof or decoder.unused_data:
         raise Problem(400, "malformed", "the gzip body is cut off or has something behind it", field="body")
-    return data
 
 
 def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits) -> Batch:

@@ -81,9 +81,7 @@ class Latest:
         self._count(state, len(prepared.kept_samples))
         state.sources[prepared.report.source] = prepared.report.interval
         state.shortest_interval = min(
-            interval
-            for name, interval in state.sources.items()
-            if self._entries[agent, name].expires > prepared.taken
+            interval for name, interval in state.sources.items() if self._entries[agent, name].expires > prepared.taken
         )
         state.last_taken = max(state.last_taken, prepared.taken)
 

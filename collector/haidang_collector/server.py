@@ -68,6 +68,8 @@ async def _serve(settings: Settings) -> int:
     # collection each few hundred (it cost a third of the processor time of ingest).
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    # A large delivery is decoded in a thread of its own, which may keep the event loop waiting only so long.
+    sys.setswitchinterval(0.001)
     tls = Tls(collector.authority, settings.names)
     config = uvicorn.Config(
         create_app(collector),

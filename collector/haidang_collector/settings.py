@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     reports_a_request: Annotated[Positive, Meta(description="Most reports in one request.")] = 1_000
     samples_a_report: Annotated[Positive, Meta(description="Most samples in one report.")] = 50_000
     label_bytes: Annotated[Positive, Meta(description="Longest label value, in bytes of UTF-8.")] = 512
-    documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 5_000
+    documents_a_report: Annotated[Positive, Meta(description="Most facts and most events in one report.")] = 1_000
     series_an_agent: Annotated[
         Positive, Meta(description="Most current series of one agent, and of each device it watches.")
     ] = 50_000
@@ -33,6 +33,43 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         Positive,
         Meta(description="Most requests that wait to be made durable; beyond it agents are told to come back."),
     ] = 2_000
+    waiting_bytes: Annotated[
+        Positive,
+        Meta(description="Most bytes of requests that are being read or wait, in all; beyond it agents come back."),
+    ] = 128_000_000
+
+
+class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[quotas]`: what one agent may use of what is everyone's. docs/security.md says what honest agents need."""
+
+    bytes_a_second: Annotated[
+        float,
+        Meta(gt=0, description="Bytes of reports a second, decompressed; what is nothing but structure counts more."),
+    ] = 1_000_000.0
+    burst_bytes: Annotated[Positive, Meta(description="So many of them may come at once.")] = 32_000_000
+    reports_a_second: Annotated[float, Meta(gt=0, description="Reports a second.")] = 100.0
+    burst_reports: Annotated[Positive, Meta(description="So many of them may come at once.")] = 2_000
+    facts_a_second: Annotated[
+        float, Meta(gt=0, description="Facts a second; 2,048 bytes of an inventory count as one.")
+    ] = 20.0
+    burst_facts: Annotated[Positive, Meta(description="So many of them may come at once.")] = 1_000
+    events_a_day: Annotated[Positive, Meta(description="Events a day; those beyond it are left out.")] = 20_000
+    kept_bytes_a_day: Annotated[
+        Positive,
+        Meta(
+            description="Bytes a day that are new in the database for long: versions of facts, changes of machines, names of software, devices on networks."
+        ),
+    ] = 16_000_000
+    epochs_a_day: Annotated[
+        Positive, Meta(description="Starts of an agent, and blocks of 1,024 sequence numbers, a day.")
+    ] = 10_000
+    sources: Annotated[Positive, Meta(description="Sources an agent may have reported from lately.")] = 500
+    facts: Annotated[Positive, Meta(description="Current facts of one agent.")] = 5_000
+    fact_bytes: Annotated[Positive, Meta(description="Bytes of all current facts of one agent.")] = 8_000_000
+    late_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of `remote_write.queue_bytes` that late reports of one agent may take."),
+    ] = 0.1
 
 
 class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -194,6 +231,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = "info"
     limits: Limits = Limits()
     door: DoorSettings = DoorSettings()
+    quotas: Quotas = Quotas()
     remote_write: RemoteWrite = RemoteWrite()
     outages: Outages = Outages()
     console: Console = Console()

@@ -9,6 +9,7 @@ from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
 
 from haidang_collector import door
+from haidang_collector.quotas import QUOTAS
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it
 
@@ -35,6 +36,8 @@ class Telemetry:
         self.refused_samples = self._counter("refused_samples_total")
         self.refused_documents = self._counter("refused_documents_total")
         self.refused_requests = self._counter("refused_requests_total")
+        self.quota_reached = self._counter("quota_reached_total")
+        self.agent_quota_reached = self._gauge("agent_quota_reached")
         self.enrolments = self._counter("enrolments_total")
         self.renewals = self._counter("renewals_total")
         self.series = self._gauge("series")
@@ -65,6 +68,8 @@ class Telemetry:
         for outcome in ("accepted", "refused"):
             self.enrolments.labels(outcome)
             self.renewals.labels(outcome)
+        for quota in QUOTAS:
+            self.quota_reached.labels(quota)
         for task in TASKS:
             self.task_failures.labels(task)
         for reason in ("queue_full", "rejected", "no_receiver", "unusable"):
@@ -85,6 +90,12 @@ class Telemetry:
     def _counter(self, name: str) -> Counter:
         metric = _declared(name)
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def show_agents_quotas(self, worst: list[tuple[str, str, int]]) -> None:
+        """Those that reached a quota most often lately, and no others: (agent, quota, times)."""
+        self.agent_quota_reached.clear()
+        for agent, quota, times in worst:
+            self.agent_quota_reached.labels(agent, quota).set(times)
 
     def exposition(self, *, openmetrics: bool) -> bytes:
         """All of it as text, without OpenMetrics' end mark."""

@@ -66,7 +66,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A report the collector will never accept, and why."""
+    """A report, or a part of one, that the collector will never accept, and why."""
 
     epoch: int
     sequence: int
@@ -79,10 +79,11 @@ class Receipt:
     collector or named in `refused`; the agent may forget it all.
 
     `received` is the collector's clock; `samples_refused` counts samples left out of
-    reports that were otherwise kept. `assignment` is the version of what the agent is to
-    watch: one that differs from what it has is to be fetched. `clock` is what the collector's
-    steady clock said when it answered. `authorities` names the CAs it is to trust: with others
-    it renews its certificate, and is given them.
+    reports that were otherwise kept; `left_out` names facts and events left out of such. `assignment`
+    is the version of what the agent is to watch: one that differs from what it has is to be fetched.
+    `clock` is what the collector's steady clock said when it answered. `authorities` names the CAs it
+    is to trust: with others it renews its certificate, and is given them. `wait` is how many seconds to
+    wait before the next delivery, of an agent that used up its quota.
     """
 
     received: float
@@ -93,6 +94,8 @@ class Receipt:
     assignment: str = ""
     clock: Reading | None = None
     authorities: str = ""
+    left_out: list[Refusal] = field(default_factory=list)
+    wait: float = 0.0
 
 
 def report_json(report: Report) -> dict[str, Any]:
