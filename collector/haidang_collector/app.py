@@ -202,6 +202,7 @@ def create_app(collector: Collector) -> ASGIApp:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
         agent = collector.peers.require_agent(request.scope).name
         speaker = collector.speaker(agent)
+        collector.disk.require_room()
         async with collector.intake.turn(agent, request) as turn:
             receipt = await collector.take(await turn.batch(speaker), turn.allowance)
         if receipt.accepted + receipt.duplicates == 0:

@@ -23,6 +23,7 @@ from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
+from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
@@ -30,7 +31,8 @@ from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.ledger.tables import delivered, events, fact_history, latest
+from haidang_collector.ledger.housekeeping import forget_old
+from haidang_collector.ledger.tables import latest
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
@@ -47,8 +49,6 @@ log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 6 * 3600.0
-# No spool keeps reports so long: an older epoch's sequences are never sent again.
-_DELIVERED_DAYS = 400.0
 
 
 class Collector:
@@ -68,6 +68,7 @@ class Collector:
         self.enrolment_turns = Turns(settings.door.enrolment_failures_a_second)
         self.supervision = Supervision(self.telemetry)
         self._attempt = self.supervision.attempt
+        self.disk = Disk(state_dir, settings.disk, self.telemetry)
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
@@ -277,6 +278,7 @@ class Collector:
                 await self._watch_once()
             except LedgerError as error:
                 log.error("%s", error)
+            self.disk.look()
             self.telemetry.show_agents_quotas(self.quotas.worst(time.monotonic()))
             await asyncio.sleep(_WATCH_SECONDS)
 
@@ -320,9 +322,11 @@ class Collector:
     async def _housekeeping(self) -> None:
         while True:
             try:
-                await self.ledger.run(_remove_old, time.time(), self.settings.event_retention_days)
                 await self.ledger.run(audit.remove_old, time.time(), self.settings.audit_retention_days)
+                await self.ledger.run(certificates.remove_ended, time.time())
                 self.certificates.forget_ended(time.time())
+                removed = await forget_old(self.ledger, self.settings, time.time())
+                log.info("%d old rows of the database are removed", removed)
             except LedgerError as error:
                 log.error("%s", error)
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
@@ -345,11 +349,3 @@ def prepare_state_dir(settings: Settings) -> Path:
 
 def _registry_and_agents(connection: sa.Connection) -> tuple[float, list[identities.Agent]]:
     return identities.registry_loaded(connection), identities.list_agents(connection)
-
-
-def _remove_old(connection: sa.Connection, now: float, retention_days: float) -> None:
-    certificates.remove_ended(connection, now)
-    before = now - retention_days * 86400
-    connection.execute(sa.delete(events).where(events.c.received < before))
-    connection.execute(sa.delete(fact_history).where(fact_history.c.until < before))
-    connection.execute(sa.delete(delivered).where(delivered.c.updated < now - _DELIVERED_DAYS * 86400))

@@ -125,6 +125,17 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 2.0
 
 
+class Disk(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`[disk]`: how much of the state folder's disk stays free. What was refused is taken again with a fifth more."""
+
+    documents_free_bytes: Annotated[
+        int, Meta(ge=0, description="With less free, facts and events are left out of reports.")
+    ] = 2_000_000_000
+    reports_free_bytes: Annotated[
+        int, Meta(ge=0, description="With less free, deliveries are refused: agents keep their reports.")
+    ] = 500_000_000
+
+
 class RemoteWrite(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`[remote_write]`: where late samples go."""
 
@@ -226,12 +237,19 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         float,
         Meta(ge=366, description="How long the audit of changes is kept; the database keeps at least a year of it."),
     ] = 1830.0
+    fact_retention_days: Annotated[
+        float,
+        Meta(
+            gt=0, description="How long a fact, or a device on a network, stays current that nobody reports any more."
+        ),
+    ] = 400.0
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     ] = "info"
     limits: Limits = Limits()
     door: DoorSettings = DoorSettings()
     quotas: Quotas = Quotas()
+    disk: Disk = Disk()
     remote_write: RemoteWrite = RemoteWrite()
     outages: Outages = Outages()
     console: Console = Console()

@@ -38,6 +38,8 @@ class Telemetry:
         self.refused_requests = self._counter("refused_requests_total")
         self.quota_reached = self._counter("quota_reached_total")
         self.agent_quota_reached = self._gauge("agent_quota_reached")
+        self.disk_free = self._gauge("disk_free_bytes")
+        self.disk_refusing = self._gauge("disk_refusing")
         self.enrolments = self._counter("enrolments_total")
         self.renewals = self._counter("renewals_total")
         self.series = self._gauge("series")

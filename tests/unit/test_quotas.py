@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from haidang_collector.delivery import Deliveries, Outcome
+from haidang_collector.disk import Disk
 from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.intake import Room
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import housekeeping, tables
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 from haidang_collector.quotas import WORST, Bucket, Quotas, cost
+from haidang_collector.settings import Disk as DiskSettings
 from haidang_collector.settings import Limits
 from haidang_collector.settings import Quotas as Settings
+from haidang_collector.settings import Settings as CollectorSettings
 from haidang_collector.telemetry import Telemetry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,3 +173,101 @@ def test_what_is_stored_of_a_delivery_that_fails_is_told(tmp_path: Path) -> None
     stored = len(cut.live) + len(cut.late)
     assert 0 < stored < 1000
     assert (again.duplicates, len(again.live) + len(again.late), again.problem) == (stored, 1000 - stored, None)
+
+
+def test_what_is_old_is_forgotten_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every table that agents fill: rows past their time go, those of agents that may no longer speak too, others
+    stay; whatever the size of a step."""
+    monkeypatch.setattr(housekeeping, "_ROWS", 3)
+    monkeypatch.setattr(housekeeping, "_PAUSE_SECONDS", 0)
+    ledger, now, day = Ledger(tmp_path), 2e9, 86400.0
+    with ledger.transaction() as connection:
+        for agent in ("here", "gone"):
+            identities.add_agent(connection, agent, "ttdl", "t", 0.0)
+        identities.revoke_agent(connection, "gone")
+        identity: dict[str, Any] = {"agent": "here", "site": "ttdl", "kind": "a", "body": "{}"}
+        for number in range(20):
+            for agent, at in (("here", now - day), ("gone", now - day), ("here", now - 900 * day)):
+                key = f"{agent} {at} {number}"
+                mine = {**identity, "agent": agent}
+                connection.execute(sa.insert(tables.facts).values(**mine, key=key, since=at, seen=at))
+                connection.execute(sa.insert(tables.latest).values(agent=agent, source=key, taken=at, report=b"{}"))
+                connection.execute(
+                    sa.insert(tables.delivered).values(agent=agent, epoch=number, chunk=int(at), bits=b"", updated=at)
+                )
+            for at in (now - day, now - 900 * day):
+                connection.execute(sa.insert(tables.events).values(**identity, at=at, received=at))
+                connection.execute(sa.insert(tables.fact_history).values(**identity, key="k", since=at, until=at))
+                connection.execute(
+                    sa.insert(tables.machine_changes).values(machine=1, at=at, what="x", before="", after="")
+                )
+                connection.execute(
+                    sa.insert(tables.outage_revisions).values(
+                        outage="o", revision=1, at=at, reason="", started=at, cause="x", evidence=""
+                    )
+                )
+                connection.execute(
+                    sa.insert(tables.network_devices).values(
+                        site="ttdl", mac=f"{number} {at}", address="", manufacturer="", first_seen=at, last_seen=at
+                    )
+                )
+            names = {"version": "", "publisher": "", "source": "", "folded": ""}
+            one = sa.insert(tables.software).values(name=f"there {number}", **names).returning(tables.software.c.id)
+            connection.execute(
+                sa.insert(tables.installed).values(machine=1, software=connection.execute(one).scalar_one())
+            )
+            connection.execute(sa.insert(tables.software).values(name=f"nowhere {number}", **names))
+    removed = asyncio.run(housekeeping.forget_old(ledger, CollectorSettings(), now))
+    with ledger.transaction() as connection:
+        left = {
+            table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            for table in (
+                tables.facts, tables.latest, tables.delivered, tables.events, tables.fact_history,
+                tables.machine_changes, tables.outage_revisions, tables.network_devices, tables.software,
+            )
+        }  # fmt: skip
+        agents = set(connection.execute(sa.select(tables.facts.c.agent)).scalars())
+        names_left = set(connection.execute(sa.select(tables.software.c.name)).scalars())
+    ledger.close()
+    assert left == dict.fromkeys(left, 20)
+    assert agents == {"here"}
+    assert all(name.startswith("there") for name in names_left)
+    assert removed == 20 * (3 * 2 + 5 + 1)
+
+
+def test_a_disk_that_is_short_is_asked_less_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 3000
+
+    class Found:
+        f_frsize = 1
+
+        @property
+        def f_bavail(self) -> int:
+            return free
+
+    monkeypatch.setattr(os, "statvfs", lambda folder: Found())
+    telemetry = Telemetry()
+    disk = Disk(tmp_path, DiskSettings(documents_free_bytes=2000, reports_free_bytes=1000), telemetry)
+
+    def taken() -> tuple[bool, bool]:
+        disk.look()
+        try:
+            disk.require_room()
+        except Problem as problem:
+            return disk.takes_documents, problem.reason != "disk" or problem.retry_after is None
+        return disk.takes_documents, True
+
+    assert taken() == (True, True)
+    free = 1999
+    assert taken() == (False, True)
+    free = 999
+    assert taken() == (False, False)
+    free = 1199  # not by turns
+    assert taken() == (False, False)
+    free = 1201
+    assert taken() == (False, True)
+    free = 2399
+    assert taken() == (False, True)
+    free = 2401
+    assert taken() == (True, True)
+    assert b"haidang_collector_disk_free_bytes 2401.0" in telemetry.exposition(openmetrics=False)
