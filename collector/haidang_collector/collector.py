@@ -22,7 +22,7 @@ from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries
+from haidang_collector.delivery import Deliveries, Outcome
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
@@ -31,6 +31,7 @@ from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.housekeeping import forget_old
 from haidang_collector.ledger.tables import latest
 from haidang_collector.outage.engine import Engine
@@ -38,7 +39,7 @@ from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import Allowance, Quotas
+from haidang_collector.quotas import SETTING, Allowance, Quotas
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
@@ -79,13 +80,19 @@ class Collector:
         self._registry_loaded = 0.0
         self._authorities = ""
         self._certificates_shown = -1
+        self._keeper = Keeper(settings.quotas, settings.remote_write.queue_bytes, lambda: self.disk.takes_documents)
         self._deliveries = Deliveries(
             self.ledger,
             self.telemetry,
             limit=settings.limits.waiting_requests,
             keep_late=bool(settings.remote_write.url),
+            keeper=self._keeper,
         )
-        self._remote_writer = RemoteWriter(self.ledger, settings, self.telemetry) if settings.remote_write.url else None
+        self._remote_writer = (
+            RemoteWriter(self.ledger, settings, self.telemetry, self._keeper.late)
+            if settings.remote_write.url
+            else None
+        )
 
     async def start(self) -> None:
         """Make the exposition complete again from the ledger."""
@@ -155,6 +162,7 @@ class Collector:
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
+        left_out += self._over_quota(batch, outcome)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         if outcome.stopped is not None:
             state.stopped = outcome.stopped
@@ -187,6 +195,27 @@ class Collector:
             self._attempt("latest", what, self.latest.put, batch.agent, prepared)
             self._attempt("plan", what, self.plan.take, shown)
         self._attempt("outages", what, self.outages.take, shown, late, batch.received)
+
+    def _over_quota(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
+        """Name and count what was not stored because its agent has enough; what of reports was left out."""
+        for quota, prepared in outcome.over_quota:
+            report = prepared.report
+            detail = f"{report.source}: the agent has used up quotas.{SETTING[quota]}"
+            batch.refused.append(Refusal(report.epoch, report.sequence, detail))
+            batch.refused_reasons["quota"] += 1
+            self.intake.note(batch.agent, quota)
+        left_out = []
+        for quota, prepared, number in outcome.left_out:
+            report = prepared.report
+            if quota == "disk":
+                detail = f"{report.source}: {number} facts and events, the collector's disk is nearly full"
+                self.telemetry.disk_refused.labels("documents").inc(number)
+            else:
+                what = "its samples" if quota == "late" else f"{number} facts"
+                detail = f"{report.source}: {what} beyond quotas.{SETTING[quota]}"
+                self.intake.note(batch.agent, quota, number)
+            left_out.append(Refusal(report.epoch, report.sequence, detail))
+        return left_out
 
     def _leave_out_events(self, batch: Batch, allowance: Allowance) -> list[Refusal]:
         """Events beyond a day's; the newest reports' are kept."""
@@ -298,6 +327,7 @@ class Collector:
             elif agent.id in self.latest.agents:
                 self.latest.forget(agent.id)
                 self.quotas.forget(agent.id)
+                self._keeper.forget(agent.id)
                 log.info("agent %s is revoked", agent.id)
 
     async def _follow_certificates(self, now: float) -> None:
@@ -326,6 +356,7 @@ class Collector:
                 await self.ledger.run(certificates.remove_ended, time.time())
                 self.certificates.forget_ended(time.time())
                 removed = await forget_old(self.ledger, self.settings, time.time())
+                await self._deliveries.forget_old(time.time())
                 log.info("%d old rows of the database are removed", removed)
             except LedgerError as error:
                 log.error("%s", error)

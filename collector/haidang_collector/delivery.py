@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import zlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,10 +25,11 @@ from sqlalchemy.dialects.sqlite import insert
 from haidang_collector.ingest import Batch, Prepared, unwritable
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
-from haidang_collector.ledger import quarantine
+from haidang_collector.ledger import facts, quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError, is_storage
-from haidang_collector.ledger.tables import agents, delivered, events, fact_history, facts, late, latest
+from haidang_collector.ledger.holdings import ROW_BYTES, Holding, Keeper
+from haidang_collector.ledger.tables import agents, delivered, events, late, latest
 from haidang_collector.problems import Problem
 from haidang_collector.telemetry import Telemetry
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 _CHUNKS_CACHED = 50_000
+_SHOWN_SECONDS = 7 * 86400.0
 # What one commit holds, and of it one delivery: a report is one, what it brings along makes it more (see _weight).
 _GROUP = 500
 _TURN = 64
@@ -45,15 +47,21 @@ Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
 
 @dataclass
 class Outcome:
-    """What became of a batch: the reports to expose, those that can't be written, and counts. `problem` is why the
-    rest of it is not stored."""
+    """What became of a batch: the reports to expose, those that can't be written or that are (or hold) more than their
+    agent's quota, and counts. `problem` is why the rest of it is not stored."""
 
     live: list[Prepared] = field(default_factory=list)
     late: list[Prepared] = field(default_factory=list)
     unwritable: list[Prepared] = field(default_factory=list)
+    over_quota: list[tuple[str, Prepared]] = field(default_factory=list)
+    left_out: list[tuple[str, Prepared, int]] = field(default_factory=list)
     duplicates: int = 0
     stopped: bool | None = None
     problem: Problem | None = None
+
+    def leave_out(self, prepared: Prepared, quotas: Counter[str]) -> None:
+        """Note how much of a report that is kept otherwise is not, by quota."""
+        self.left_out += [(quota, prepared, number) for quota, number in quotas.items() if number]
 
     def add(self, part: Outcome | Problem) -> None:
         """With what became of the next, older piece."""
@@ -63,6 +71,8 @@ class Outcome:
         self.live += part.live
         self.late += part.late
         self.unwritable += part.unwritable
+        self.over_quota += part.over_quota
+        self.left_out += part.left_out
         self.duplicates += part.duplicates
         if self.stopped is None:
             self.stopped = part.stopped
@@ -111,13 +121,15 @@ def _weight(prepared: Prepared) -> int:
 class Deliveries:
     """The queue and its worker. `run()` is the task that owns it."""
 
-    def __init__(self, ledger: Ledger, telemetry: Telemetry, *, limit: int, keep_late: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, telemetry: Telemetry, *, limit: int, keep_late: bool, keeper: Keeper | None = None
+    ) -> None:
         self._ledger = ledger
         self._telemetry = telemetry
         self._limit = limit
         self._queue: deque[_Waiting] = deque()
         self._some = asyncio.Event()
-        self._writer = _Writer(keep_late=keep_late)
+        self._writer = _Writer(keep_late=keep_late, keeper=keeper)
 
     async def store(self, batch: Batch) -> Outcome:
         """Durable when this returns, but for what `problem` of the outcome says: 503 when the disk fails (the rest
@@ -128,6 +140,10 @@ class Deliveries:
         self._queue.append(waiting)
         self._some.set()
         return await waiting.done
+
+    async def forget_old(self, now: float) -> None:
+        """The ledger was tidied up. Raises LedgerError."""
+        await self._ledger.run(self._writer.forget_old, now)
 
     async def run(self) -> None:
         """Write groups until cancelled."""
@@ -234,8 +250,9 @@ class _Interval(msgspec.Struct):
 class _Writer:
     """Runs on the ledger's thread, one transaction at a time."""
 
-    def __init__(self, *, keep_late: bool) -> None:
+    def __init__(self, *, keep_late: bool, keeper: Keeper | None = None) -> None:
         self._keep_late = keep_late
+        self._keeper = keeper or Keeper()
         self._chunks: OrderedDict[Chunk, bytes] = OrderedDict()
         self._changed: dict[Chunk, bytearray] = {}
         self._shown: dict[tuple[str, str], _Shown] = {}
@@ -261,12 +278,22 @@ class _Writer:
         while len(self._chunks) > _CHUNKS_CACHED:
             self._chunks.popitem(last=False)
         self._shown.update(self._shown_changed)
-        self.roll_back()
+        self._learnt_nothing()
 
     def roll_back(self) -> None:
         """Forget what the last transaction learnt."""
+        self._learnt_nothing()
+        self._keeper.read_again()
+
+    def _learnt_nothing(self) -> None:
         self._changed.clear()
         self._shown_changed.clear()
+
+    def forget_old(self, connection: sa.Connection, now: float) -> None:
+        """What housekeeping removed from the ledger, and what was last shown so long ago that it hides nothing."""
+        self._keeper.read_again()
+        for key in [key for key, shown in self._shown.items() if shown.until < now - _SHOWN_SECONDS]:
+            del self._shown[key]
 
     def _batch(
         self, connection: sa.Connection, batch: Batch, rows: _Rows, refusal: IdentityError | None
@@ -274,14 +301,24 @@ class _Writer:
         if refusal:
             return Problem(403, "identity", str(refusal))
         outcome = Outcome()
+        holding = self._keeper.holding(connection, batch.agent)
+        takes_documents = self._keeper.takes_documents()
         for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
             if not self._is_new(connection, batch.agent, prepared):
                 outcome.duplicates += 1
-            elif _facts_are_kept(connection, prepared):
+            elif quota := self._over_quota(connection, prepared, holding):
+                outcome.over_quota.append((quota, prepared))
+            elif not takes_documents:
+                outcome.leave_out(prepared, Counter(disk=_documents(prepared)))
                 self._note_delivered(connection, batch.agent, prepared)
                 self._store_one(connection, batch, prepared, outcome, rows)
-            else:
+            elif (left_out := _facts_are_kept(connection, prepared, holding)) is None:
                 outcome.unwritable.append(prepared)
+            else:
+                rows.add_events(batch, prepared)
+                outcome.leave_out(prepared, left_out)
+                self._note_delivered(connection, batch.agent, prepared)
+                self._store_one(connection, batch, prepared, outcome, rows)
         rejected = [*batch.rejected.values(), *(unwritable(prepared) for prepared in outcome.unwritable)]
         if rejected:
             quarantine.keep(connection, batch.agent, batch.received, rejected)
@@ -291,7 +328,6 @@ class _Writer:
         self, connection: sa.Connection, batch: Batch, prepared: Prepared, outcome: Outcome, rows: _Rows
     ) -> None:
         report = prepared.report
-        rows.add_events(batch, prepared)
         shown = self._shown_of(connection, batch.agent, report.source)
         newer = prepared.taken > shown.taken
         lifecycle = report.source == "lifecycle"
@@ -311,14 +347,22 @@ class _Writer:
         else:
             outcome.late.append(prepared)
             if self._keep_late and report.samples and not shown.hides(prepared.taken):
-                rows.late.append(
-                    {
-                        "agent": batch.agent,
-                        "site": prepared.site,
-                        "taken": prepared.taken,
-                        "report": zlib.compress(prepared.raw, 1),
-                    }
-                )
+                if self._keeper.late.has_room(connection, batch.agent):
+                    packed = zlib.compress(prepared.raw, 1)
+                    self._keeper.late.add(connection, batch.agent, len(packed))
+                    rows.late.append(
+                        {"agent": batch.agent, "site": prepared.site, "taken": prepared.taken, "report": packed}
+                    )
+                else:
+                    outcome.leave_out(prepared, Counter(late=1))
+
+    def _over_quota(self, connection: sa.Connection, prepared: Prepared, holding: Holding) -> str:
+        """The quota that a report as a whole would pass, or empty."""
+        if not holding.speaks_from(prepared.report.source):
+            return "sources"
+        chunk, _, _ = _place(prepared.report.agent, prepared.report)
+        begun = chunk in self._changed or self._stored_bits(connection, chunk)
+        return "" if begun or holding.begins_sequences() else "epochs"
 
     def _is_new(self, connection: sa.Connection, agent: str, prepared: Prepared) -> bool:
         chunk, byte, mask = _place(agent, prepared.report)
@@ -403,72 +447,47 @@ class _Rows:
             connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
 
 
-def _facts_are_kept(connection: sa.Connection, prepared: Prepared) -> bool:
-    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone."""
+def _documents(prepared: Prepared) -> int:
+    known = len(prepared.report.facts) + len(prepared.report.events)
+    return known + len(prepared.unknown_facts) + len(prepared.unknown_events)
+
+
+def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str] | None:
+    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone. How many are
+    left out, by quota; None when it is refused."""
     if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == "inventory"):
-        return True
+        return Counter()
     try:
         with connection.begin_nested():
-            _keep_facts(connection, prepared)
+            return _keep_facts(connection, prepared, holding)
     except Exception as error:
+        holding.is_read = False
         if is_storage(error):
             raise
         log.exception("facts of agent %s can't be written", prepared.report.agent)
-        return False
-    return True
+        return None
 
 
-def _keep_facts(connection: sa.Connection, prepared: Prepared) -> None:
+def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str]:
     report = prepared.report
+    if report.source not in ("inventory", "lan"):
+        told = [
+            (each.kind, each.key, json.dumps(each.body, ensure_ascii=False, sort_keys=True)) for each in report.facts
+        ]
+        told += [(each.kind, each.key, each.text) for each in prepared.unknown_facts]
+        return facts.keep(connection, report.agent, prepared.site, prepared.taken, told, holding)
+    if report.facts and not holding.may_keep():
+        return Counter({"kept_bytes": len(report.facts)})
     if report.source == "inventory":
-        inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts)
-        return
-    for fact in report.facts:
-        if report.source == "lan":
-            lan.take(connection, prepared.site, prepared.taken, fact)
-        else:
-            text = json.dumps(fact.body, ensure_ascii=False, sort_keys=True)
-            _keep_fact(connection, prepared, fact.kind, fact.key, text)
-    for unknown in prepared.unknown_facts:
-        _keep_fact(connection, prepared, unknown.kind, unknown.key, unknown.text)
-
-
-def _keep_fact(connection: sa.Connection, prepared: Prepared, kind: str, key: str, text: str) -> None:
-    """The newest body is the current one; a body that differs goes to the history with its life."""
-    agent, taken = prepared.report.agent, prepared.taken
-    which = (facts.c.agent == agent, facts.c.kind == kind, facts.c.key == key)
-    present = connection.execute(sa.select(facts.c.body, facts.c.since, facts.c.seen).where(*which)).first()
-    identity = {"agent": agent, "site": prepared.site, "kind": kind, "key": key}
-    if present is None:
-        connection.execute(sa.insert(facts).values(**identity, body=text, since=taken, seen=taken))
-    elif taken < present.seen:
-        _keep_older_fact(connection, identity, text, taken, present)
-    elif text == present.body:
-        connection.execute(sa.update(facts).where(*which).values(seen=taken))
+        holding.keep(inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts))
     else:
-        connection.execute(
-            sa.insert(fact_history).values(**identity, body=present.body, since=present.since, until=taken)
-        )
-        connection.execute(sa.update(facts).where(*which).values(body=text, since=taken, seen=taken))
+        for fact in report.facts:
+            holding.keep(ROW_BYTES * len(lan.take(connection, prepared.site, prepared.taken, fact)))
+    return Counter()
 
 
-def _keep_older_fact(
-    connection: sa.Connection, identity: dict[str, str], text: str, taken: float, present: Any
-) -> None:
-    """After an outage the newest comes first: an older body either lengthens the life of the
-    version that follows it, or is a version of its own."""
-    history = fact_history.c
-    of_this = [history[name] == value for name, value in identity.items() if name != "site"]
-    query = sa.select(history.id, history.body, history.since).where(*of_this, history.since > taken)
-    following = connection.execute(query.order_by(history.since).limit(1)).first()
-    if following is not None and following.body == text:
-        connection.execute(sa.update(fact_history).where(history.id == following.id).values(since=taken))
-    elif following is None and present.body == text:
-        current = [facts.c[name] == value for name, value in identity.items() if name != "site"]
-        connection.execute(sa.update(facts).where(*current).values(since=min(taken, present.since)))
-    else:
-        until = following.since if following is not None else max(taken, present.since)
-        connection.execute(sa.insert(fact_history).values(**identity, body=text, since=taken, until=until))
+def _json(body: dict[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False, sort_keys=True)
 
 
 def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:

@@ -13,10 +13,19 @@ from dataclasses import dataclass, field
 from haidang_collector.settings import Quotas as Settings
 
 DAY_SECONDS = 86400.0
-# Their names in receipts and metrics.
-QUOTAS = (
-    "bytes", "reports", "facts", "deliveries", "events", "sources", "epochs", "facts_kept", "kept_bytes", "late",
-)  # fmt: skip
+# Their names in receipts and metrics, and the setting of each. `deliveries` is one at a time, which none sets.
+SETTING = {
+    "bytes": "bytes_a_second",
+    "reports": "reports_a_second",
+    "facts": "facts_a_second",
+    "events": "events_a_day",
+    "sources": "sources",
+    "epochs": "epochs_a_day",
+    "facts_kept": "facts and quotas.fact_bytes",
+    "kept_bytes": "kept_bytes_a_day",
+    "late": "late_share",
+}
+QUOTAS = (*SETTING, "deliveries")
 # An object that a character of structure makes is so many bytes of work and memory, whatever its length.
 _BYTES_A_VALUE = 24
 _STRUCTURE = (b",", b"{", b"[")

@@ -24,6 +24,7 @@ from haidang_wire import __version__
 
 from haidang_collector.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.holdings import LateQueue
 from haidang_collector.ledger.tables import late
 from haidang_collector.rights import stored
 from haidang_collector.settings import Settings, read_secret
@@ -79,9 +80,10 @@ class LateReport:
 class RemoteWriter:
     """The queue's other end. `run()` is the task that owns it."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, telemetry: Telemetry, queue: LateQueue) -> None:
         """Raises ConfigError when the token file can't be read."""
         self._ledger = ledger
+        self._queue = queue
         self._settings = settings
         self._telemetry = telemetry
         token = read_secret(settings.remote_write.token_file)
@@ -103,11 +105,12 @@ class RemoteWriter:
                     wait = await self._turn(client)
                 except LedgerError as error:
                     log.warning("%s", error)
+                    self._queue.read_again()
                     wait = self._failed("storage")
                 await asyncio.sleep(wait)
 
     async def _turn(self, client: httpx.AsyncClient) -> float:
-        dropped, waiting, reports = await self._ledger.run(_take, self._settings.remote_write.queue_bytes)
+        dropped, waiting, reports = await self._ledger.run(_take, self._queue)
         self._telemetry.late_waiting.set(waiting)
         if dropped:
             log.error("late reports beyond remote_write.queue_bytes: the oldest %d are dropped", dropped)
@@ -138,7 +141,7 @@ class RemoteWriter:
             log.warning("the receiver rejects a late report: %d %s", answer.status_code, answer.text[:200].strip())
             self._telemetry.late_dropped.labels("rejected").inc()
         self._failures_in_a_row = 0
-        await self._ledger.run(_remove, [report.id for report in reports])
+        await self._ledger.run(_remove, self._queue, [(each.id, each.agent, len(each.packed)) for each in reports])
         return 0.0
 
     def _failed(self, reason: str) -> float:
@@ -177,26 +180,23 @@ class RemoteWriter:
             return None
 
 
-def _take(connection: sa.Connection, limit_bytes: int) -> tuple[int, int, list[LateReport]]:
+def _take(connection: sa.Connection, queue: LateQueue) -> tuple[int, int, list[LateReport]]:
     """(dropped, waiting, the newest that wait)."""
-    count, size = connection.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(late.c.report)), 0)).select_from(late)
-    ).one()
     dropped = 0
-    while size > limit_bytes:
-        rows = connection.execute(
-            sa.select(late.c.id, sa.func.length(late.c.report)).order_by(late.c.id).limit(1000)
-        ).all()
-        _remove(connection, [row[0] for row in rows])
-        size -= sum(row[1] for row in rows)
+    while queue.waiting(connection)[1] > queue.most_bytes:
+        columns = (late.c.id, late.c.agent, sa.func.length(late.c.report))
+        rows = connection.execute(sa.select(*columns).order_by(late.c.id).limit(1000)).all()
+        _remove(connection, queue, [(row[0], row[1], row[2]) for row in rows])
         dropped += len(rows)
-    columns = (late.c.id, late.c.agent, late.c.site, late.c.taken, late.c.report)
-    newest = connection.execute(sa.select(*columns).order_by(late.c.id.desc()).limit(_REPORTS_A_REQUEST))
-    return dropped, count - dropped, [LateReport(*row) for row in newest]
+    everything = (late.c.id, late.c.agent, late.c.site, late.c.taken, late.c.report)
+    newest = connection.execute(sa.select(*everything).order_by(late.c.id.desc()).limit(_REPORTS_A_REQUEST))
+    return dropped, queue.waiting(connection)[0], [LateReport(*row) for row in newest]
 
 
-def _remove(connection: sa.Connection, identifiers: list[int]) -> None:
-    connection.execute(sa.delete(late).where(late.c.id.in_(identifiers)))
+def _remove(connection: sa.Connection, queue: LateQueue, gone: list[tuple[int, str, int]]) -> None:
+    connection.execute(sa.delete(late).where(late.c.id.in_([identifier for identifier, _, _ in gone])))
+    for _, agent, size in gone:
+        queue.remove(connection, agent, size)
 
 
 def _retry_after(answer: httpx.Response) -> float:

@@ -40,6 +40,7 @@ class Telemetry:
         self.agent_quota_reached = self._gauge("agent_quota_reached")
         self.disk_free = self._gauge("disk_free_bytes")
         self.disk_refusing = self._gauge("disk_refusing")
+        self.disk_refused = self._counter("disk_refused_total")
         self.enrolments = self._counter("enrolments_total")
         self.renewals = self._counter("renewals_total")
         self.series = self._gauge("series")
@@ -70,6 +71,8 @@ class Telemetry:
         for outcome in ("accepted", "refused"):
             self.enrolments.labels(outcome)
             self.renewals.labels(outcome)
+        for what in ("documents", "reports"):
+            self.disk_refused.labels(what)
         for quota in QUOTAS:
             self.quota_reached.labels(quota)
         for task in TASKS:

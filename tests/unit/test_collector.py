@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from haidang_collector.audit import Principal
 from haidang_collector.clock import Clock
-from haidang_collector.delivery import _keep_fact, _Shown, _Writer
+from haidang_collector.delivery import _Shown, _Writer
 from haidang_collector.exposition import expose
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import facts
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.registry_file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
 from haidang_wire.errors import ConfigError
-from haidang_wire.report import Fact
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -218,12 +218,12 @@ def test_a_start_said_late_still_ends_the_stop(ledger: Ledger) -> None:
 
 
 def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
-    (made,) = batch(report()).prepared
     bodies = {100: "a", 200: "a", 300: "b", 400: "b", 500: "c"}
     with ledger.transaction() as connection:
         for taken in sorted(bodies, reverse=True):
-            fact = Fact("hardware", "cpu", {"is": bodies[taken]})
-            _keep_fact(connection, replace(made, taken=float(taken)), fact.kind, fact.key, json.dumps(fact.body))
+            told = [("hardware", "cpu", json.dumps({"is": bodies[taken]}))]
+            holding = Keeper().holding(connection, "may-1")
+            assert not facts.keep(connection, "may-1", "ttdl", float(taken), told, holding)
         current = connection.exec_driver_sql("SELECT body, since FROM facts").fetchall()
         history = connection.exec_driver_sql("SELECT body, since, until FROM fact_history ORDER BY since").fetchall()
     assert current == [('{"is": "c"}', 500.0)]

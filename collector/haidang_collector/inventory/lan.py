@@ -16,6 +16,8 @@ from haidang_collector.ledger.tables import machine_macs, machines, network_devi
 
 SEEN_SECONDS = 7 * 86400.0
 _MOST = 4096
+# All networks of a site; who makes addresses up fills no table.
+_MOST_A_SITE = 20_000
 _IS_MACHINE = sa.exists(sa.select(1).where(machine_macs.c.mac == network_devices.c.mac))
 
 
@@ -28,6 +30,9 @@ def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> list
             found[str(netaddr.EUI(mac, dialect=netaddr.mac_unix_expanded))] = address
     table = network_devices.c
     known = set(connection.execute(sa.select(table.mac).where(table.site == site)).scalars())
+    new = [mac for mac in found if mac not in known]
+    for mac in new[max(0, _MOST_A_SITE - len(known)) :]:
+        del found[mac]
     rows = [
         {
             "site": site,

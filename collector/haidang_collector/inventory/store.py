@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from haidang_wire.report import Fact
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.documents import MAX_INTEGER
 from haidang_collector.inventory import changes as differences
@@ -22,6 +21,7 @@ from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.fold import fold
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends
+from haidang_collector.ledger.holdings import ROW_BYTES
 from haidang_collector.ledger.tables import (
     installed,
     machine_changes,
@@ -32,21 +32,33 @@ from haidang_collector.ledger.tables import (
 )
 
 KINDS = frozenset(("machine", "disks", "system", "software", "security", "displays", "printers", "logon"))
+Package = tuple[str, str, str, str]  # name, version, publisher, source
+
 _MOST_PACKAGES = 20_000
 _MOST_CHANGES = 2_000
+_KNOW_SOFTWARE = (
+    "INSERT INTO software (name, version, publisher, source, folded) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_INSTALL = (
+    "INSERT INTO installed (machine, software) SELECT ?, id FROM software"
+    " WHERE name = ? AND version = ? AND publisher = ? AND source = ? ON CONFLICT DO NOTHING"
+)
 
 
-def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> None:
-    """Keep what one report says of its machine. A report that is older than what is known changes nothing."""
+def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int:
+    """Keep what one report says of its machine; about how many bytes that added. A report that is older than what is
+    known changes nothing."""
     bodies = {fact.kind: fact.body for fact in facts if fact.kind in KINDS and fact.key == agent}
     machine = _machine_of(connection, site, agent, taken, bodies.get("machine"))
     if machine is None:
-        return
+        return 0
+    added = 0
     for kind, body in bodies.items():
         if kind == "software":
-            _take_software(connection, machine, taken, body)
+            added += _take_software(connection, machine, taken, body)
         else:
-            _take_document(connection, machine, agent, kind, taken, body)
+            added += _take_document(connection, machine, agent, kind, taken, body)
+    return added
 
 
 def seen(connection: sa.Connection, site: str, agent: str, taken: float) -> None:
@@ -112,13 +124,14 @@ def _candidates(connection: sa.Connection, marks: Marks) -> list[tuple[int, Mark
     ]
 
 
-def _take_document(connection: sa.Connection, machine: int, agent: str, kind: str, taken: float, body: Body) -> None:
+def _take_document(connection: sa.Connection, machine: int, agent: str, kind: str, taken: float, body: Body) -> int:
     table = machine_documents.c
     which = (table.machine == machine, table.kind == kind)
     known = connection.execute(sa.select(table.body, table.since, table.seen).where(*which)).first()
     if known is not None and taken < known.seen:
-        return
+        return 0
     packed = pack(body)
+    added = len(packed) + ROW_BYTES
     if known is None:
         values = {"machine": machine, "kind": kind, "body": packed, "since": taken, "seen": taken}
         connection.execute(sa.insert(machine_documents).values(**values))
@@ -126,9 +139,9 @@ def _take_document(connection: sa.Connection, machine: int, agent: str, kind: st
         before = unpack(known.body)
         if before == body:
             connection.execute(sa.update(machine_documents).where(*which).values(seen=taken))
-            return
+            return 0
         connection.execute(sa.update(machine_documents).where(*which).values(body=packed, since=taken, seen=taken))
-        _note(connection, machine, taken, differences.changes(kind, before, body))
+        added += _note(connection, machine, taken, differences.changes(kind, before, body))
     columns = _columns(kind, agent, body)
     if columns:
         connection.execute(sa.update(machines).where(machines.c.id == machine).values(**columns))
@@ -137,6 +150,7 @@ def _take_document(connection: sa.Connection, machine: int, agent: str, kind: st
         macs = _marks(body, "").macs
         if macs:
             connection.execute(sa.insert(machine_macs), [{"mac": mac, "machine": machine} for mac in macs])
+    return added
 
 
 def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
@@ -174,13 +188,13 @@ def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
     return {}
 
 
-def _take_software(connection: sa.Connection, machine: int, taken: float, body: Body) -> None:
+def _take_software(connection: sa.Connection, machine: int, taken: float, body: Body) -> int:
     """The list lies in rows; its document holds the time alone, so that an older list changes nothing."""
     table = machine_documents.c
     which = (table.machine == machine, table.kind == "software")
     known = connection.execute(sa.select(table.seen).where(*which)).scalar()
     if known is not None and taken < known:
-        return
+        return 0
     wanted = {
         (text_of(each, "name", 300), text_of(each, "version"), text_of(each, "publisher"), text_of(each, "source", 20))
         for each in list_of(body, "packages")[:_MOST_PACKAGES]
@@ -197,50 +211,43 @@ def _take_software(connection: sa.Connection, machine: int, taken: float, body: 
     }
     gone = [identifier for key, identifier in have.items() if key not in wanted]
     new = wanted - have.keys()
-    if new:
-        numbers = _numbers(connection, new)
-        rows = [{"machine": machine, "software": numbers[key]} for key in new]
-        connection.execute(insert(installed).on_conflict_do_nothing(), rows)
+    added = _install(connection, machine, new)
     for at in range(0, len(gone), 500):
         some = installed.c.software.in_(gone[at : at + 500])
         connection.execute(sa.delete(installed).where(installed.c.machine == machine, some))
     if known is None:
         values = {"machine": machine, "kind": "software", "body": pack({}), "since": taken, "seen": taken}
         connection.execute(sa.insert(machine_documents).values(**values))
-        return
+        return added
     values = {"seen": taken, **({"since": taken} if new or gone else {})}
     connection.execute(sa.update(machine_documents).where(*which).values(**values))
     if new or gone:
         before = {(name, version) for name, version, _, _ in have}
-        _note(
-            connection,
-            machine,
-            taken,
-            differences.software(before, {(name, version) for name, version, _, _ in wanted}),
-        )
+        after = {(name, version) for name, version, _, _ in wanted}
+        added += _note(connection, machine, taken, differences.software(before, after))
+    return added
 
 
-def _numbers(connection: sa.Connection, keys: set[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], int]:
-    names = ("name", "version", "publisher", "source")
-    rows = [{**dict(zip(names, key, strict=True)), "folded": fold(key[0])[:300]} for key in keys]
-    connection.execute(insert(software).on_conflict_do_nothing(), rows)
-    columns = [software.c[name] for name in names]
-    found: dict[tuple[str, str, str, str], int] = {}
-    listed = sorted({key[0] for key in keys})
-    for at in range(0, len(listed), 500):
-        query = sa.select(software.c.id, *columns).where(software.c.name.in_(listed[at : at + 500]))
-        for number, *key in connection.execute(query):
-            found[key[0], key[1], key[2], key[3]] = number
-    return found
+def _install(connection: sa.Connection, machine: int, new: set[Package]) -> int:
+    """Note that a machine has these, by the numbers they have or get now; about how many bytes that added."""
+    # Past SQLAlchemy: a machine with a full system brings thousands at once, and everybody waits meanwhile.
+    rows = [(*package, fold(package[0])[:300]) for package in new]
+    if rows:
+        connection.exec_driver_sql(_KNOW_SOFTWARE, rows)
+        connection.exec_driver_sql(_INSTALL, [(machine, *package) for package in new])
+    # The name stands in the row, folded again, and in two indexes.
+    return sum(4 * len(name) + 2 * (len(version) + len(publisher)) + ROW_BYTES for name, version, publisher, _ in new)
 
 
-def _note(connection: sa.Connection, machine: int, at: float, found: list[Change]) -> None:
+def _note(connection: sa.Connection, machine: int, at: float, found: list[Change]) -> int:
+    """Keep what changed; about how many bytes that added."""
     rows = [
         {"machine": machine, "at": at, "what": change.what, "before": change.before[:500], "after": change.after[:500]}
         for change in found[:_MOST_CHANGES]
     ]
     if rows:
         connection.execute(sa.insert(machine_changes), rows)
+    return sum(len(change.before[:500]) + len(change.after[:500]) + ROW_BYTES for change in found[:_MOST_CHANGES])
 
 
 def pack(body: Body) -> bytes:
