@@ -211,7 +211,7 @@ class Collector:
                 detail = f"{report.source}: {number} facts and events, the collector's disk is nearly full"
                 self.telemetry.disk_refused.labels("documents").inc(number)
             else:
-                what = "its samples" if quota == "late" else f"{number} facts"
+                what = "its samples" if quota == "late" else f"{number} facts or events"
                 detail = f"{report.source}: {what} beyond quotas.{SETTING[quota]}"
                 self.intake.note(batch.agent, quota, number)
             left_out.append(Refusal(report.epoch, report.sequence, detail))

@@ -311,21 +311,26 @@ class _Writer:
             elif not takes_documents:
                 outcome.leave_out(prepared, Counter(disk=_documents(prepared)))
                 self._note_delivered(connection, batch.agent, prepared)
-                self._store_one(connection, batch, prepared, outcome, rows)
+                self._store_one(connection, batch, prepared, outcome, rows, holding)
             elif (left_out := _facts_are_kept(connection, prepared, holding)) is None:
                 outcome.unwritable.append(prepared)
             else:
-                rows.add_events(batch, prepared)
-                outcome.leave_out(prepared, left_out)
+                outcome.leave_out(prepared, left_out + rows.add_events(batch, prepared, holding))
                 self._note_delivered(connection, batch.agent, prepared)
-                self._store_one(connection, batch, prepared, outcome, rows)
+                self._store_one(connection, batch, prepared, outcome, rows, holding)
         rejected = [*batch.rejected.values(), *(unwritable(prepared) for prepared in outcome.unwritable)]
         if rejected:
             quarantine.keep(connection, batch.agent, batch.received, rejected)
         return outcome
 
     def _store_one(
-        self, connection: sa.Connection, batch: Batch, prepared: Prepared, outcome: Outcome, rows: _Rows
+        self,
+        connection: sa.Connection,
+        batch: Batch,
+        prepared: Prepared,
+        outcome: Outcome,
+        rows: _Rows,
+        holding: Holding,
     ) -> None:
         report = prepared.report
         shown = self._shown_of(connection, batch.agent, report.source)
@@ -335,6 +340,7 @@ class _Writer:
         if newer and (lifecycle or prepared.expires > batch.received):
             self._shown_changed[batch.agent, report.source] = shown.followed_by(prepared, batch.received)
             outcome.live.append(prepared)
+            holding.note_newest(report.source, len(prepared.raw))
             rows.latest[batch.agent, report.source] = {
                 "agent": batch.agent,
                 "source": report.source,
@@ -358,7 +364,7 @@ class _Writer:
 
     def _over_quota(self, connection: sa.Connection, prepared: Prepared, holding: Holding) -> str:
         """The quota that a report as a whole would pass, or empty."""
-        if not holding.speaks_from(prepared.report.source):
+        if not holding.speaks_from(prepared.report.source, len(prepared.raw)):
             return "sources"
         chunk, _, _ = _place(prepared.report.agent, prepared.report)
         begun = chunk in self._changed or self._stored_bits(connection, chunk)
@@ -415,13 +421,18 @@ class _Rows:
         self.events: list[dict[str, Any]] = []
         self.stopped: dict[str, bool] = {}
 
-    def add_events(self, batch: Batch, prepared: Prepared) -> None:
-        """Events of a report; their times are put on the collector's clock."""
+    def add_events(self, batch: Batch, prepared: Prepared, holding: Holding) -> Counter[str]:
+        """Events of a report; their times are put on the collector's clock. How many are left out, by quota."""
         shift = prepared.taken - prepared.report.taken
         told = [(each.kind, each.at, json.dumps(each.body, ensure_ascii=False)) for each in prepared.report.events] + [
             (each.kind, each.at, each.text) for each in prepared.unknown_events
         ]
+        left_out: Counter[str] = Counter()
         for kind, at, body in told:
+            if not holding.may_keep():
+                left_out["kept_bytes"] += 1
+                continue
+            holding.keep(len(body) + ROW_BYTES)
             self.events.append(
                 {
                     "agent": batch.agent,
@@ -432,6 +443,7 @@ class _Rows:
                     "body": body,
                 }
             )
+        return left_out
 
     def write(self, connection: sa.Connection) -> None:
         """Everything into its table."""

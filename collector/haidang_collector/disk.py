@@ -61,6 +61,7 @@ class Disk:
     def require_room(self) -> None:
         """Raises Problem 503 when reports are refused: agents keep them."""
         if self._refused["reports"]:
+            self._telemetry.disk_refused.labels("reports").inc()
             raise Problem(
                 503, "disk", "the collector's disk is nearly full: keep the reports and come back", retry_after=60
             )

@@ -19,7 +19,7 @@ SETTING = {
     "reports": "reports_a_second",
     "facts": "facts_a_second",
     "events": "events_a_day",
-    "sources": "sources",
+    "sources": "sources and quotas.source_bytes",
     "epochs": "epochs_a_day",
     "facts_kept": "facts and quotas.fact_bytes",
     "kept_bytes": "kept_bytes_a_day",

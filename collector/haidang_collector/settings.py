@@ -57,13 +57,16 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     kept_bytes_a_day: Annotated[
         Positive,
         Meta(
-            description="Bytes a day that are new in the database for long: versions of facts, changes of machines, names of software, devices on networks."
+            description="Bytes a day that are new in the database for long: events, versions of facts, changes of machines, names of software, devices on networks."
         ),
     ] = 16_000_000
     epochs_a_day: Annotated[
         Positive, Meta(description="Starts of an agent, and blocks of 1,024 sequence numbers, a day.")
     ] = 10_000
     sources: Annotated[Positive, Meta(description="Sources an agent may have reported from lately.")] = 500
+    source_bytes: Annotated[
+        Positive, Meta(description="Bytes of the newest reports of all its sources, decompressed.")
+    ] = 64_000_000
     facts: Annotated[Positive, Meta(description="Current facts of one agent.")] = 5_000
     fact_bytes: Annotated[Positive, Meta(description="Bytes of all current facts of one agent.")] = 8_000_000
     late_share: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import http.client
 import itertools
@@ -63,6 +64,12 @@ class Machine:
                 if not again:
                     raise
         raise AssertionError
+
+    def another(self) -> Machine:
+        """The same machine over a connection of its own, for another thread."""
+        same = copy.copy(self)
+        same._connection = None
+        return same
 
     def close(self) -> None:
         if self._connection is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from haidang_collector.audit import Principal
 from haidang_collector.delivery import Deliveries, Outcome
 from haidang_collector.disk import Disk
 from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
@@ -121,7 +122,7 @@ def test_a_large_delivery_lets_the_others_pass(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     with ledger.transaction() as connection:
         for agent in ("flood", "pc-1", "pc-2"):
-            identities.add_agent(connection, agent, "ttdl", "t", 0.0)
+            identities.add_agent(connection, Principal.itself(), agent, "ttdl", "t", 0.0)
     answered: list[str] = []
 
     async def store(deliveries: Deliveries, agent: str, count: int) -> Outcome:
@@ -150,7 +151,7 @@ def test_what_is_stored_of_a_delivery_that_fails_is_told(tmp_path: Path) -> None
     """The disk fails in the middle: the part before it is shown, and the whole comes again."""
     ledger = Ledger(tmp_path)
     with ledger.transaction() as connection:
-        identities.add_agent(connection, "flood", "ttdl", "t", 0.0)
+        identities.add_agent(connection, Principal.itself(), "flood", "ttdl", "t", 0.0)
 
     async def run() -> tuple[Outcome, Outcome]:
         deliveries = Deliveries(ledger, Telemetry(), limit=10, keep_late=False)
@@ -159,7 +160,7 @@ def test_what_is_stored_of_a_delivery_that_fails_is_told(tmp_path: Path) -> None
         await asyncio.sleep(0)  # it waits
         worker = asyncio.create_task(deliveries.run())
         await asyncio.sleep(0)  # its first piece is on the ledger's thread; what follows comes behind it
-        await ledger.run(identities.revoke_agent, "flood")
+        await ledger.run(identities.revoke_agent, Principal.itself(), "flood")
         cut = await first
         await ledger.run(lambda connection: connection.exec_driver_sql("UPDATE agents SET revoked = NULL"))
         again = await deliveries.store(whole)
@@ -183,8 +184,8 @@ def test_what_is_old_is_forgotten_a_little_at_a_time(tmp_path: Path, monkeypatch
     ledger, now, day = Ledger(tmp_path), 2e9, 86400.0
     with ledger.transaction() as connection:
         for agent in ("here", "gone"):
-            identities.add_agent(connection, agent, "ttdl", "t", 0.0)
-        identities.revoke_agent(connection, "gone")
+            identities.add_agent(connection, Principal.itself(), agent, "ttdl", "t", 0.0)
+        identities.revoke_agent(connection, Principal.itself(), "gone")
         identity: dict[str, Any] = {"agent": "here", "site": "ttdl", "kind": "a", "body": "{}"}
         for number in range(20):
             for agent, at in (("here", now - day), ("gone", now - day), ("here", now - 900 * day)):

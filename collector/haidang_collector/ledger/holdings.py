@@ -19,13 +19,15 @@ ROW_BYTES = 200
 
 @dataclass
 class Holding:
-    """Sources an agent reported from lately, its current facts and their bytes, as the ledger has them; and what it may
-    still add today: `epochs` are rows of `delivered`, `kept` bytes that stay for long."""
+    """Sources an agent reported from lately with the bytes of the newest report of each, its current facts and their
+    bytes, as the ledger has them; and what it may still add today: `epochs` are rows of `delivered`, `kept` bytes that
+    stay for long."""
 
     quotas: Quotas
     epochs: Bucket
     kept: Bucket
-    sources: set[str] = field(default_factory=set)
+    sources: dict[str, int] = field(default_factory=dict)
+    source_bytes: int = 0
     facts: int = 0
     fact_bytes: int = 0
     is_read: bool = False
@@ -34,12 +36,19 @@ class Holding:
         """Whether another block of sequence numbers may begin."""
         return self.epochs.take_up_to(1, time.monotonic()) == 1
 
-    def speaks_from(self, source: str) -> bool:
-        """Whether it may report from this source: one it has, or another one."""
-        if source not in self.sources and len(self.sources) >= self.quotas.sources:
-            return False
-        self.sources.add(source)
-        return True
+    def speaks_from(self, source: str, size: int) -> bool:
+        """Whether a report of so many bytes may be the newest of this source: one it has, or another one."""
+        if source not in self.sources:
+            if len(self.sources) >= self.quotas.sources:
+                return False
+            self.sources[source] = 0
+        more = size - self.sources[source]
+        return more <= 0 or self.source_bytes + more <= self.quotas.source_bytes
+
+    def note_newest(self, source: str, size: int) -> None:
+        """Note how large the newest report of a source is."""
+        self.source_bytes += size - self.sources.get(source, 0)
+        self.sources[source] = size
 
     def may_keep(self) -> bool:
         """Whether something new may be kept for long. The last of a day may be larger than what is left."""
@@ -140,7 +149,8 @@ class Keeper:
                 kept=Bucket.full(of.kept_bytes_a_day / DAY_SECONDS, of.kept_bytes_a_day, now),
             )
         if not holding.is_read:
-            holding.sources = set(connection.execute(_SOURCES, {"of": agent}).scalars())
+            holding.sources = {row.source: row.size for row in connection.execute(_SOURCES, {"of": agent})}
+            holding.source_bytes = sum(holding.sources.values())
             holding.facts, holding.fact_bytes = connection.execute(_FACTS, {"of": agent}).one()
             holding.is_read = True
         return holding
@@ -157,7 +167,9 @@ class Keeper:
 
 
 _LATE = sa.select(late.c.agent, sa.func.sum(sa.func.length(late.c.report)), sa.func.count()).group_by(late.c.agent)
-_SOURCES = sa.select(latest.c.source).where(latest.c.agent == sa.bindparam("of"))
+_SOURCES = sa.select(latest.c.source, sa.func.length(latest.c.report).label("size")).where(
+    latest.c.agent == sa.bindparam("of")
+)
 _FACTS = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(facts.c.body)), 0)).where(
     facts.c.agent == sa.bindparam("of")
 )

@@ -18,6 +18,9 @@ from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import Remark
 
+# Kept of one outage: a few agents tell better, and nobody tells without end.
+_MOST_REVISIONS = 50
+
 
 class NoSuchWork(HaidangError):
     """There is no planned work of this number."""
@@ -84,12 +87,13 @@ def downtimes_between(connection: sa.Connection, begins: float, ends: float) -> 
 def revise(connection: sa.Connection, outage: Outage, reason: str, now: float) -> None:
     """Write an outage as it is known now, keep what it was, and move its downtimes' ends with it."""
     row = connection.execute(sa.select(outages).where(outages.c.id == outage.id)).one()
-    connection.execute(
-        sa.insert(outage_revisions).values(
-            outage=row.id, revision=row.revision, at=now, reason=reason, started=row.started, ended=row.ended,
-            cause=row.cause, evidence=row.evidence,
-        )
-    )  # fmt: skip
+    if row.revision < _MOST_REVISIONS:
+        connection.execute(
+            sa.insert(outage_revisions).values(
+                outage=row.id, revision=row.revision, at=now, reason=reason, started=row.started, ended=row.ended,
+                cause=row.cause, evidence=row.evidence,
+            )
+        )  # fmt: skip
     connection.execute(
         sa.update(outages)
         .where(outages.c.id == outage.id)
