@@ -138,20 +138,22 @@ class Uplink(threading.Thread):
 
     def _deliver(self, pending: list[Pending], as_of: float) -> float:
         """`as_of` is when their ages were measured, in seconds since boot."""
-        answer = self._ask_time() if self._transport.connect() or not self._clock.is_known else None
-        if answer is None:
+        refusal = self._ask_time() if self._transport.connect() or not self._clock.is_known else None
+        if refusal is not None:
+            return self._not_taken(refusal)
+        answer = self._send(pending, as_of)
+        # Another collector took the place of the one that was asked.
+        if answer.status == 409 and self._learn(answer):
             answer = self._send(pending, as_of)
-            # Another collector took the place of the one that was asked.
-            if answer.status == 409 and self._learn(answer):
-                answer = self._send(pending, as_of)
         if answer.status in (200, 422):
             return self._receipt(pending, answer)
-        if answer.status in (401, 403):
-            return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
         if answer.status in (400, 411, 413, 415):
             return self._refused(pending, answer, as_of)
-        if answer.status == 429:
-            return self._asked_to_wait(answer)
+        return self._not_taken(answer)
+
+    def _not_taken(self, answer: Answer) -> float:
+        if answer.status in (401, 403):
+            return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
         return self._failed("collector", f"the collector answers: {answer.problem()}", answer)
 
     def _ask_time(self) -> Answer | None:
