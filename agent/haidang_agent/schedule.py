@@ -15,7 +15,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from haidang_agent.config import SourceConfig
-from haidang_agent.source import Deliver, Findings, Source, StandingSource
+from haidang_agent.source import Deliver, Findings, Source, StandingSource, instant
 
 if TYPE_CHECKING:
     from haidang_agent.standing import Standing
@@ -70,7 +70,7 @@ class Runner(threading.Thread):
 
     def run_once(self) -> Findings | None:
         """One run, counted; what it found, or None when it failed."""
-        taken = time.time()
+        taken = instant()
         self._running_since = started = time.monotonic()
         findings: Findings | None = None
         try:

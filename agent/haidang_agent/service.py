@@ -21,7 +21,7 @@ from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
 from haidang_agent.schedule import make
-from haidang_agent.source import Findings
+from haidang_agent.source import Findings, Instant, instant
 from haidang_agent.sources.itself import Itself
 from haidang_agent.spool import Spool
 from haidang_agent.status import Status
@@ -60,14 +60,14 @@ class Service:
         itself.runners = self._runners
         self._stop = threading.Event()
 
-    def _deliver(self, source: str, taken: float, interval: float, findings: Findings) -> None:
-        self._spool.put(self._agent, source, taken, interval, findings)
+    def _deliver(self, source: str, taken: Instant, interval: float, findings: Findings) -> None:
+        self._spool.put(self._agent, source, taken.unix, interval, findings, taken.boot)
         self._uplink.wake(at_once=bool(findings.events))
 
     def _say(self, kind: str) -> None:
         """An event of the agent's own life, in a report of its own."""
-        now = time.time()
-        event = Event(kind, now, {"version": __version__})
+        now = instant()
+        event = Event(kind, now.unix, {"version": __version__})
         self._deliver("lifecycle", now, self._config.sources.agent.interval_seconds, Findings(events=[event]))
 
     def run(self) -> int:

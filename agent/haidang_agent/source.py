@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from haidang_wire.report import Event, Fact, Sample
+
+from haidang_agent.system import boot_seconds
 
 
 @dataclass
@@ -24,8 +27,20 @@ class Findings:
         self.samples.append(Sample(f"haidang_{metric}", labels, value))
 
 
-Deliver = Callable[[str, float, float, Findings], None]
-"""Takes a report of a source: its name, when it was begun (Unix seconds), interval (seconds), findings."""
+class Instant(NamedTuple):
+    """A moment, by the clock that people set (Unix seconds) and by the one that nobody sets (seconds since boot)."""
+
+    unix: float
+    boot: float
+
+
+def instant() -> Instant:
+    """Now. It is noted before anything is measured: whoever is frozen in between takes nothing old for new."""
+    return Instant(time.time(), boot_seconds())
+
+
+Deliver = Callable[[str, Instant, float, Findings], None]
+"""Takes a report of a source: its name, when it was begun, interval (seconds), findings."""
 
 
 class Source(Protocol):

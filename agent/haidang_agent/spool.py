@@ -112,17 +112,21 @@ class Spool:
 
     # Taking in
 
-    def put(self, agent: str, source: str, taken: float, interval: float, findings: Findings) -> None:
-        """Keep one report. Never raises for a full or failing disk: it waits in memory then."""
+    def put(
+        self, agent: str, source: str, taken: float, interval: float, findings: Findings, boot: float | None = None
+    ) -> None:
+        """Keep one report; `taken` is in Unix seconds, `boot` the same moment in seconds since boot (None: now).
+        Never raises for a full or failing disk: it waits in memory then."""
         with self._lock:
             self._sequence += 1
+            when = boot_seconds() if boot is None else boot
             report = Report(
                 agent, self.epoch, self._sequence, source, taken, interval,
                 findings.samples, findings.facts, findings.events,
             )  # fmt: skip
             body = zlib.compress(json.dumps(report_json(report), ensure_ascii=False).encode(), 6)
             kept = int(bool(findings.facts or findings.events))
-            self._memory.append((self._sequence, source, kept, boot_seconds(), taken, body))
+            self._memory.append((self._sequence, source, kept, when, taken, body))
             self._write_memory()
 
     def _write_memory(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from haidang_wire.report import Fact, Sample
 
-from haidang_agent.source import Findings
+from haidang_agent.source import Findings, Instant, instant
 
 _TEXT_BYTES = 200
 
@@ -16,8 +16,8 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass
 class Poll:
-    """What one poll found. With `trace`, `origin` maps each sample to the OIDs it came from or
-    could have come from."""
+    """What one poll found, of which `begun` is when its tables began to be read. With `trace`, `origin`
+    maps each sample to the OIDs it came from or could have come from."""
 
     device: str
     profile: str = ""
@@ -26,6 +26,7 @@ class Poll:
     origin: dict[tuple[str, Labels], set[str]] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    begun: Instant = field(default_factory=instant)
 
     def labels(self, **labels: str) -> Labels:
         """Labels of a sample of this device, cut to what a collector takes."""

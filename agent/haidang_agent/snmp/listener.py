@@ -20,7 +20,7 @@ from haidang_agent.snmp.flood import Summary
 from haidang_agent.snmp.notifications import Notification, understand
 from haidang_agent.snmp.traps import OUTCOMES, Bindings, Receiver
 from haidang_agent.snmp.watched import Watched
-from haidang_agent.source import Deliver, Findings
+from haidang_agent.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +108,12 @@ class Listener:
 
     def _deliver(self, deliver: Deliver, device: str, events: list[Event]) -> None:
         for start in range(0, max(1, len(events)), _EVENTS_A_REPORT):
-            findings = Findings(events=events[start : start + _EVENTS_A_REPORT])
+            now, findings = instant(), Findings(events=events[start : start + _EVENTS_A_REPORT])
             for (name, kind), (count, last) in self._kinds.items():
                 if name == device:
                     findings.add("device_traps_total", count, device=device, kind=kind)
                     findings.add("device_trap_timestamp_seconds", round(last, 3), device=device, kind=kind)
-            deliver(f"traps:{device}", time.time(), self._interval, findings)
+            deliver(f"traps:{device}", now, self._interval, findings)
 
 
 def _engine(state_dir: Path) -> tuple[bytes, int]:

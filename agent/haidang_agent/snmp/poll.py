@@ -19,6 +19,7 @@ from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
 from haidang_agent.snmp.values import address, bit, number, text, timestamp
+from haidang_agent.source import instant
 
 _UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
@@ -60,7 +61,7 @@ async def poll(
         return found
     asked = time.monotonic()
     async with turns or contextlib.nullcontext():
-        waited = time.monotonic() - asked
+        waited, found.begun = time.monotonic() - asked, instant()
         session.begin()
         await _read(found, session, profiles, profile, system, memory or Memory())
     found.add("device_poll_complete", int(not found.notes))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from haidang_wire.report import Event
 
 from haidang_agent.config import LinksConfig
-from haidang_agent.source import Deliver, Findings
+from haidang_agent.source import Deliver, Findings, instant
 
 _RTMGRP_LINK = 1
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
@@ -49,9 +49,10 @@ class Links:
             opened.bind((0, _RTMGRP_LINK))
             opened.setblocking(False)
             while True:
-                events = self._events(await loop.sock_recv(opened, _RECEIVE_BYTES))
+                data = await loop.sock_recv(opened, _RECEIVE_BYTES)
+                heard, events = instant(), self._events(data)
                 if events:
-                    deliver(self.name, time.time(), self.config.interval_seconds, Findings(events=events))
+                    deliver(self.name, heard, self.config.interval_seconds, Findings(events=events))
 
     def _events(self, data: bytes) -> list[Event]:
         events = []

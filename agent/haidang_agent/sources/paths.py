@@ -17,7 +17,7 @@ from haidang_agent.config import PathsConfig
 from haidang_agent.path.discover import Route, discover
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.prober import Path, Prober
-from haidang_agent.source import Deliver, Findings
+from haidang_agent.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Paths:
                     state_due = now + _DOUBT_SECONDS
                 if prober.paths and now >= figures_due:
                     figures_due = now + self.config.interval_seconds
-                    deliver(self.name, time.time(), self.config.interval_seconds, self._figures(prober))
+                    deliver(self.name, instant(), self.config.interval_seconds, self._figures(prober))
                 if now >= route_due and (discovering is None or discovering.done()):
                     route_due = now + 1
                     discovering = self._discover_next(prober, deliver)
@@ -115,8 +115,7 @@ class Paths:
         return wanted
 
     def _say(self, prober: Prober, deliver: Deliver) -> None:
-        findings = _state(prober)
-        deliver(STATE, time.time(), _STATE_SECONDS, findings)
+        deliver(STATE, instant(), _STATE_SECONDS, _state(prober))
         prober.changed.clear()
 
     def _figures(self, prober: Prober) -> Findings:
@@ -165,7 +164,7 @@ class Paths:
             findings.events.append(
                 Event("path_changed", time.time(), {"target": target, "before": list(before.hops), **body})
             )
-        deliver("routes", time.time(), self.config.interval_seconds, findings)
+        deliver("routes", instant(), self.config.interval_seconds, findings)
 
 
 def _is_address(text: str) -> bool:

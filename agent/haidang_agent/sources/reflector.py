@@ -19,7 +19,7 @@ from haidang_agent.bucket import Bucket
 from haidang_agent.config import ReflectorConfig
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.sockets import Arrival, arrivals, prepare
-from haidang_agent.source import Deliver, Findings
+from haidang_agent.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Reflector:
             loop.add_reader(opened.fileno(), self._reflect, opened)
             try:
                 while True:
-                    deliver(self.name, time.time(), self.config.interval_seconds, self.collect())
+                    deliver(self.name, instant(), self.config.interval_seconds, self.collect())
                     await asyncio.sleep(self.config.interval_seconds)
             finally:
                 loop.remove_reader(opened.fileno())

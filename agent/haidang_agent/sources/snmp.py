@@ -21,7 +21,7 @@ from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import DeviceError, Session
 from haidang_agent.snmp.watched import Watched
-from haidang_agent.source import Deliver, Findings
+from haidang_agent.source import Deliver, Findings, instant
 
 if TYPE_CHECKING:
     from haidang_agent.snmp.listener import Listener
@@ -122,10 +122,10 @@ class Snmp:
 
     async def _count(self, counts: dict[str, int], deliver: Deliver) -> None:
         while True:
-            findings = Findings()
+            now, findings = instant(), Findings()
             for outcome, count in counts.items():
                 findings.add("agent_snmp_traps_total", count, outcome=outcome)
-            deliver(self.name, time.time(), self.config.interval_seconds, findings)
+            deliver(self.name, now, self.config.interval_seconds, findings)
             await asyncio.sleep(self.config.interval_seconds)
 
     def _adjust(self, deliver: Deliver) -> None:
@@ -153,12 +153,11 @@ class Snmp:
 
     async def _report(self, watched: Watched, deliver: Deliver) -> None:
         # Nothing of a poll outlives this: a thousand tasks that wait hold no samples.
-        taken = time.time()
         found = await self._poll(watched)
         if found.notes != watched.said:  # said once, not every minute
             log.warning("%s: %s", found.device, "; ".join(found.notes) or "answers again, completely")
         watched.said = found.notes
-        deliver(f"{self.name}:{found.device}", taken, self.config.interval_seconds, found.findings())
+        deliver(f"{self.name}:{found.device}", found.begun, self.config.interval_seconds, found.findings())
 
     async def _poll(self, watched: Watched) -> Poll:
         async with self._sockets:
