@@ -201,10 +201,13 @@ def create_app(collector: Collector) -> ASGIApp:
     async def reports(request: Request) -> Response:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
         agent = collector.peers.require_agent(request.scope).name
-        speaker = collector.speaker(agent)
-        collector.disk.require_room()
-        async with collector.intake.turn(agent, request) as turn:
-            receipt = await collector.take(await turn.batch(speaker), turn.allowance)
+        sent = await read(request, collector.settings.limits.body_bytes)
+        limits = collector.settings.limits
+        received = collector.time_base.now()
+        data = ingest.decompress(sent, request.headers.get("content-encoding", ""), limits)
+        batch = ingest.read_delivery(data, collector.speaker(agent), received, limits)
+        batch.abandoned = await request.is_disconnected()
+        receipt = await collector.take(batch)
         if receipt.accepted + receipt.duplicates == 0:
             extensions = msgspec.to_builtins(receipt)
             raise Problem(422, "refused", receipt.refused[0].detail, field="$.reports", extensions=extensions)
@@ -295,8 +298,9 @@ def create_app(collector: Collector) -> ASGIApp:
         collector.peers.require_reader(request.scope)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
         families = exposition.expose(
-            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.plan.blocks
-        )
+            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.plan.blocks,
+            now=collector.time_base.now,
+        )  # fmt: skip
         media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
 
         async def stream() -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from haidang_wire.reference import Reading, Reference
 
@@ -14,6 +15,8 @@ _AHEAD_SECONDS = 0.5
 # What an agent without a reference says is held up for no longer: it is late then in any case.
 _LONGEST_SECONDS = 86400.0
 _SAME_SECONDS = 0.5
+# What is less than this off was not set, but slewed.
+SET_SECONDS = 0.25
 
 
 def _steady() -> float:
@@ -22,18 +25,34 @@ def _steady() -> float:
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
 
+def boot() -> str:
+    """Names this boot of the machine; empty where that is not known (random(4), boot_id)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 class TimeBase:
-    """Unix seconds that go on steadily. `identity` names this process' clock, `anchor` is the Unix time at which it
-    says zero."""
+    """Unix seconds that go on steadily, but for when `follow()` finds that the wall clock was set. `identity` names
+    this process' steady clock, `anchor` is the Unix time at which it says zero."""
 
     def __init__(self, steady: Callable[[], float] = _steady, wall: Callable[[], float] = time.time) -> None:
         self.identity = secrets.token_hex(8)
-        self._steady = steady
+        self._steady, self._wall = steady, wall
         self.anchor = wall() - steady()
 
     def now(self) -> float:
         """Unix seconds."""
         return self._steady() + self.anchor
+
+    def follow(self) -> float:
+        """Go where the wall clock was set to; the seconds it was set by, 0 when it was not."""
+        moved = self._wall() - self.now()
+        if abs(moved) < SET_SECONDS:
+            return 0.0
+        self.anchor += moved
+        return moved
 
     def read(self) -> Reading:
         """What agents refer to."""

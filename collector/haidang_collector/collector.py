@@ -22,8 +22,7 @@ from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries, Outcome
-from haidang_collector.disk import Disk
+from haidang_collector.delivery import Deliveries, redate
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
@@ -73,7 +72,7 @@ class Collector:
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
-        self.outages = Watch(self.ledger, settings, self.telemetry)
+        self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
         self.plan = PlanWatch(self.ledger)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
@@ -84,6 +83,7 @@ class Collector:
         self._deliveries = Deliveries(
             self.ledger,
             self.telemetry,
+            self.time_base,
             limit=settings.limits.waiting_requests,
             keep_late=bool(settings.remote_write.url),
             keeper=self._keeper,
@@ -97,7 +97,8 @@ class Collector:
     async def start(self) -> None:
         """Make the exposition complete again from the ledger."""
         await self._watch_once()
-        now = time.time()
+        now = self.time_base.now()
+        await self.ledger.run(redate, self.time_base.anchor, now)
         rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
         for row in rows:
             self._attempt("start", f"{row.source} of {row.agent}", self._show_again, row, now)
@@ -162,7 +163,7 @@ class Collector:
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
-        left_out += self._over_quota(batch, outcome)
+        batch.follow(self.time_base)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         if outcome.stopped is not None:
             state.stopped = outcome.stopped
@@ -194,7 +195,7 @@ class Collector:
         if live:
             self._attempt("latest", what, self.latest.put, batch.agent, prepared)
             self._attempt("plan", what, self.plan.take, shown)
-        self._attempt("outages", what, self.outages.take, shown, late, batch.received)
+        self._attempt("outages", what, self.outages.take, shown, late, batch.composed)
 
     def _over_quota(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
         """Name and count what was not stored because its agent has enough; what of reports was left out."""
@@ -303,6 +304,10 @@ class Collector:
 
     async def _watch(self) -> None:
         while True:
+            if moved := self.time_base.follow():
+                log.warning("this machine's clock was set by %+.1f s: what is current is dated anew", moved)
+                self.latest.move(moved)
+                self.outages.begin_again()
             try:
                 await self._watch_once()
             except LedgerError as error:

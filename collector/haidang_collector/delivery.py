@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,14 +22,26 @@ import sqlalchemy as sa
 from haidang_wire.report import Report, expiry
 from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector.clock import SET_SECONDS, TimeBase, boot
 from haidang_collector.ingest import Batch, Prepared, unwritable
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
 from haidang_collector.ledger import facts, quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError, is_storage
-from haidang_collector.ledger.holdings import ROW_BYTES, Holding, Keeper
-from haidang_collector.ledger.tables import agents, delivered, events, late, latest
+from haidang_collector.ledger.tables import (
+    agents,
+    delivered,
+    events,
+    fact_history,
+    facts,
+    late,
+    latest,
+    machine_documents,
+    machines,
+    network_devices,
+    time_base,
+)
 from haidang_collector.problems import Problem
 from haidang_collector.telemetry import Telemetry
 
@@ -122,9 +134,10 @@ class Deliveries:
     """The queue and its worker. `run()` is the task that owns it."""
 
     def __init__(
-        self, ledger: Ledger, telemetry: Telemetry, *, limit: int, keep_late: bool, keeper: Keeper | None = None
+        self, ledger: Ledger, telemetry: Telemetry, time_base: TimeBase, *, limit: int, keep_late: bool
     ) -> None:
         self._ledger = ledger
+        self._time_base = time_base
         self._telemetry = telemetry
         self._limit = limit
         self._queue: deque[_Waiting] = deque()
@@ -148,8 +161,12 @@ class Deliveries:
     async def run(self) -> None:
         """Write groups until cancelled."""
         while True:
-            await self._some.wait()
-            group = self._next_group()
+            group = [await self._queue.get()]
+            while len(group) < _GROUP and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            self._writer.follow(self._time_base)
+            for waiting in group:
+                waiting.batch.follow(self._time_base)
             try:
                 await self._write(group)
             except BaseException:  # a defect, or the end: those who wait are told, and it is raised again
@@ -196,7 +213,7 @@ class Deliveries:
         log.error("a delivery of agent %s can't be written as a whole", batch.agent, exc_info=error)
         found = Outcome()
         for prepared in sorted(batch.prepared, key=lambda p: p.taken, reverse=True):
-            alone = Batch(batch.agent, batch.received, [prepared])
+            alone = replace(batch, prepared=[prepared], rejected={})
             try:
                 (outcome,) = await self._ledger.run(self._writer.write, [alone])
             except LedgerError as failure:
@@ -237,6 +254,10 @@ class _Shown:
             return _Shown(prepared.taken, prepared.expires, self.began, self.last_taken, self.last_until)
         return _Shown(prepared.taken, prepared.expires, prepared.taken, self.taken, self.until)
 
+    def moved(self, seconds: float) -> _Shown:
+        """The same when the clock was set by so much."""
+        return _Shown(*(each + seconds for each in astuple(self)))
+
     def hides(self, taken: float) -> bool:
         """Whether an older report was shown at this time. To write this one's samples between those would make
         each counter of it go back, which looks like a restart of what is counted."""
@@ -257,10 +278,19 @@ class _Writer:
         self._changed: dict[Chunk, bytearray] = {}
         self._shown: dict[tuple[str, str], _Shown] = {}
         self._shown_changed: dict[tuple[str, str], _Shown] = {}
+        self._now = 0.0
+        self._anchor = self._dated_by = 0.0
+
+    def follow(self, time_base: TimeBase) -> None:
+        """Before each transaction: what time it is now, and by which base."""
+        self._now, self._anchor = time_base.now(), time_base.anchor
 
     def write(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Outcome | Problem]:
         """One outcome (or the problem of a revoked agent) for each batch."""
         rows = _Rows()
+        if self._anchor != self._dated_by:
+            moved = redate(connection, self._anchor, self._now)
+            self._shown_changed.update({key: shown.moved(moved) for key, shown in self._shown.items()})
         speaking = may_speak(connection, {batch.agent for batch in batches})
         results = [self._batch(connection, batch, rows, speaking[batch.agent]) for batch in batches]
         rows.chunks = [
@@ -278,7 +308,8 @@ class _Writer:
         while len(self._chunks) > _CHUNKS_CACHED:
             self._chunks.popitem(last=False)
         self._shown.update(self._shown_changed)
-        self._learnt_nothing()
+        self._dated_by = self._anchor
+        self.roll_back()
 
     def roll_back(self) -> None:
         """Forget what the last transaction learnt."""
@@ -336,8 +367,10 @@ class _Writer:
         shown = self._shown_of(connection, batch.agent, report.source)
         newer = prepared.taken > shown.taken
         lifecycle = report.source == "lifecycle"
-        # What an agent last said of its own life stays true after the report's expiry.
-        if newer and (lifecycle or prepared.expires > batch.received):
+        # What an agent last said of its own life stays true after the report's expiry. Whoever gave up waiting will
+        # send again what it has then; what it had, nobody can say for how long it was held up.
+        current = prepared.expires > max(batch.received, self._now) and not batch.abandoned
+        if newer and (lifecycle or current):
             self._shown_changed[batch.agent, report.source] = shown.followed_by(prepared, batch.received)
             outcome.live.append(prepared)
             holding.note_newest(report.source, len(prepared.raw))
@@ -459,14 +492,24 @@ class _Rows:
             connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
 
 
-def _documents(prepared: Prepared) -> int:
-    known = len(prepared.report.facts) + len(prepared.report.events)
-    return known + len(prepared.unknown_facts) + len(prepared.unknown_events)
+def redate(connection: sa.Connection, anchor: float, now: float) -> float:
+    """Date by another time base; the seconds by which the clock was set, here or while nothing ran. What is current is
+    as old as it was then. After another boot nobody can say; but nothing is of the future, where it would be newer
+    than all that comes."""
+    present, moved = boot(), 0.0
+    known = connection.execute(sa.select(time_base.c.boot, time_base.c.anchor)).first()
+    if known is not None and present and known.boot == present and abs(anchor - known.anchor) >= SET_SECONDS:
+        moved = anchor - known.anchor
+        connection.execute(sa.update(latest).values(taken=latest.c.taken + moved))
+    connection.execute(sa.update(latest).where(latest.c.taken > now).values(taken=0.0))
+    connection.execute(_UPSERT_TIME_BASE, {"id": 1, "boot": present, "anchor": anchor})
+    for seen in _SEEN:
+        connection.execute(sa.update(seen.table).where(seen > now).values({seen.name: now}))
+    return moved
 
 
-def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str] | None:
-    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone. How many are
-    left out, by quota; None when it is refused."""
+def _facts_are_kept(connection: sa.Connection, prepared: Prepared) -> bool:
+    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone."""
     if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == "inventory"):
         return Counter()
     try:
@@ -509,8 +552,11 @@ def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
     )
 
 
+# By which what is older is told from what is newer.
+_SEEN = (facts.c.seen, machines.c.last_seen, machine_documents.c.seen, network_devices.c.last_seen)
 _UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
 _UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report"])
+_UPSERT_TIME_BASE = _upsert(time_base, ["id"], ["boot", "anchor"])
 _BITS = sa.select(delivered.c.bits).where(
     delivered.c.agent == sa.bindparam("of"),
     delivered.c.epoch == sa.bindparam("in"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from haidang_wire.metrics import CATALOGUE, family_header
 
@@ -41,11 +41,12 @@ def expose(
     *,
     openmetrics: bool,
     judged: Iterable[tuple[str, bytes]] = (),
+    now: Callable[[], float] = time.time,
 ) -> Iterator[bytes]:
     """The whole exposition, a family at a time, so that whoever sends it can do other work
     between two. Only what is current at each moment. `judged` are families the collector makes by the minute."""
     headers = HEADERS[openmetrics]
-    latest.expire(time.time())
+    latest.expire(now())
     started = time.perf_counter()
     for family, lines in latest.families():
         yield headers[family] + lines

@@ -153,10 +153,14 @@ class Rejected:
 
 @dataclass
 class Batch:
-    """What a delivery holds. `rejected` is one report of each source and reason."""
+    """What a delivery holds. It was composed then or later; `anchor` is the time base's that its times are on. For
+    the receipt of an abandoned one nobody waits any more. `rejected` is one report of each source and reason."""
 
     agent: str
     received: float
+    composed: float = 0.0
+    anchor: float = 0.0
+    abandoned: bool = False
     prepared: list[Prepared] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     refused_reasons: Counter[str] = field(default_factory=Counter)
@@ -175,6 +179,16 @@ class Batch:
         rejected, report = unwritable(prepared), prepared.report
         self.refused.append(Refusal(report.epoch, report.sequence, rejected.detail))
         self.refused_reasons[rejected.reason] += 1
+
+    def follow(self, time_base: TimeBase) -> None:
+        """Put its times on the time base as it is now: the clock may have been set since it was received."""
+        moved, self.anchor = time_base.anchor - self.anchor, time_base.anchor
+        if moved:
+            self.received += moved
+            self.composed += moved
+            for prepared in self.prepared:
+                prepared.taken += moved
+                prepared.expires += moved
 
 
 def unwritable(prepared: Prepared) -> Rejected:
@@ -235,8 +249,8 @@ def read_delivery(data: bytes, speaker: Speaker, received: float, limits: Limits
     if len(delivery.reports) > limits.reports_a_request:
         detail = f"more than {limits.reports_a_request} reports in a request"
         raise Problem(413, "too_many_reports", detail, field="$.reports")
-    batch = Batch(speaker.agent, received)
     composed = _composed(delivery, speaker, received)
+    batch = Batch(speaker.agent, received, composed, speaker.time_base.anchor)
     for index, envelope in enumerate(delivery.reports):
         raw = bytes(envelope.report)
         try:

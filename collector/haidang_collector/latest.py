@@ -104,6 +104,15 @@ class Latest:
         state.series += series
         self.series += series
 
+    def move(self, seconds: float) -> None:
+        """The clock was set by so much: what is shown is as old as it was."""
+        for entry in self._entries.values():
+            entry.taken += seconds
+            entry.expires += seconds
+        self._expiries = [(expires + seconds, source) for expires, source in self._expiries]
+        for state in self.agents.values():
+            state.last_taken += seconds if state.last_taken else 0.0
+
     def expire(self, now: float) -> None:
         """Take away what is no longer current."""
         while self._expiries and self._expiries[0][0] <= now:

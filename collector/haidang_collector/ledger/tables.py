@@ -111,6 +111,15 @@ latest = Table(
     Column("report", LargeBinary, nullable=False),
 )
 
+# The time `latest` is dated by: in this boot, the Unix time at which the steady clock says zero.
+time_base = Table(
+    "time_base",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("boot", String(40), nullable=False),
+    Column("anchor", Float, nullable=False),
+)
+
 # Late reports on their way to remote write.
 late = Table(
     "late",

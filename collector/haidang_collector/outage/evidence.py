@@ -100,12 +100,13 @@ class Evidence:
         self.documented = {device: said for device, said in before.documented.items() if device in self._sites}
         self.system_names = {name: device for name, device in before.system_names.items() if device in self._sites}
 
-    def take(self, prepared: Prepared, received: float) -> bool:
-        """Note what a report that is current says; whether that may change anything."""
+    def take(self, prepared: Prepared, composed: float) -> bool:
+        """Note what a report that is current says, of a delivery that its site composed then; whether that may change
+        anything."""
         report = prepared.report
         kind, _, target = report.source.partition(":")
-        if not target and self.heard.get(prepared.site, 0.0) < received:
-            self.heard[prepared.site] = received
+        if not target and self.heard.get(prepared.site, 0.0) < composed:
+            self.heard[prepared.site] = composed
         bears = False
         for index in prepared.kept_samples:
             sample = report.samples[index]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from haidang_wire.report import Fact
@@ -37,8 +37,11 @@ _SLOW_SECONDS = 60.0
 class Watch:
     """`engine` is None until there is a registry with a center."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: Settings, telemetry: Telemetry, clock: Callable[[], float] = time.time
+    ) -> None:
         self.engine: Engine | None = None
+        self._clock = clock
         self._ledger = ledger
         self._settings = settings.outages
         self._telemetry = telemetry
@@ -68,12 +71,26 @@ class Watch:
             self.engine.outages[outage.id] = outage
         self.engine.downtimes = {(each.kind, each.element): each for each in downtimes}
 
-    def take(self, live: Iterable[Prepared], late: Iterable[Prepared], received: float) -> None:
-        """What a delivery held."""
+    def begin_again(self) -> None:
+        """The clock was set: when anything was seen is no longer known, and each is unknown until it is said again.
+        What is open stays so, and what devices see of their neighbours, which they say seldom."""
+        before = self.engine
+        if before is None:
+            return
+        seen = before.evidence
+        evidence = Evidence(
+            before.registry, neighbours=seen.neighbours, documented=seen.documented, system_names=seen.system_names
+        )
+        self.engine = Engine(before.registry, evidence, self._settings)
+        self.engine.take_over(before)
+        self._windows_due = self._slow_due = 0.0
+
+    def take(self, live: Iterable[Prepared], late: Iterable[Prepared], composed: float) -> None:
+        """What a delivery held that was composed then."""
         if self.engine is None:
             return
         for prepared in live:
-            if self.engine.evidence.take(prepared, received):
+            if self.engine.evidence.take(prepared, composed):
                 self._news.set()
             if prepared.report.events:
                 self._reviser.take(prepared)
@@ -91,7 +108,7 @@ class Watch:
                 pass
             self._news.clear()
             try:
-                await self._turn(time.time())
+                await self._turn(self._clock())
             except LedgerError as error:
                 log.error("outages can't be kept now: %s", error)
 
