@@ -7,6 +7,10 @@ from pathlib import Path
 from fpdf import FPDF
 from haidang_wire.errors import HaidangError
 
+from haidang_collector.printable import plain
+
+# More letters in one cell are cut: a row must fit on a page.
+_MOST = 300
 # Debian's fonts-dejavu-core: every letter of Vietnamese.
 _FONTS = Path("/usr/share/fonts/truetype/dejavu")
 
@@ -16,27 +20,27 @@ def begin(title: str, under: str, *, landscape: bool = True) -> FPDF:
     if not (_FONTS / "DejaVuSans.ttf").exists():
         raise HaidangError("the font DejaVu Sans is not here", remedy="Install Debian's package fonts-dejavu-core")
     pdf = FPDF(orientation="landscape" if landscape else "portrait", format="A4")
-    pdf.set_title(title)
+    pdf.set_title(plain(title, _MOST))
     pdf.add_font("dejavu", "", _FONTS / "DejaVuSans.ttf")
     pdf.add_font("dejavu", "B", _FONTS / "DejaVuSans-Bold.ttf")
     pdf.add_page()
     pdf.set_font("dejavu", "B", 15)
-    pdf.cell(text=title, new_x="LMARGIN", new_y="NEXT", h=9)
+    pdf.cell(text=plain(title, _MOST), new_x="LMARGIN", new_y="NEXT", h=9)
     pdf.set_font("dejavu", "", 10)
-    pdf.cell(text=under, new_x="LMARGIN", new_y="NEXT", h=8)
+    pdf.cell(text=plain(under, _MOST), new_x="LMARGIN", new_y="NEXT", h=8)
     return pdf
 
 
 def heading(pdf: FPDF, text: str) -> None:
     """Of a part."""
     pdf.set_font("dejavu", "B", 12)
-    pdf.cell(text=text, new_x="LMARGIN", new_y="NEXT", h=9)
+    pdf.cell(text=plain(text, _MOST), new_x="LMARGIN", new_y="NEXT", h=9)
 
 
 def paragraph(pdf: FPDF, text: str, size: int = 9) -> None:
     """Text as wide as the page."""
     pdf.set_font("dejavu", "", size)
-    pdf.multi_cell(0, 5, text, new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, 5, plain(text), new_x="LMARGIN", new_y="NEXT")
 
 
 def table(pdf: FPDF, header: list[str], rows: list[list[str]]) -> None:
@@ -51,5 +55,5 @@ def table(pdf: FPDF, header: list[str], rows: list[list[str]]) -> None:
         for values in [header, *rows]:
             line = drawn.row()
             for value in values:
-                line.cell(value)
+                line.cell(plain(value, _MOST))
     pdf.ln(4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ import xlsxwriter
 from haidang_collector.inventory import search
 from haidang_collector.inventory.search import Filter
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.printable import CsvWriter, plain
 
 _COLUMNS = (
     ("id", "Number", "Số"), ("site", "Site", "Cơ quan"), ("name", "Name", "Tên máy"),
@@ -38,7 +38,7 @@ def titles(language: str) -> list[str]:
 
 
 def row(machine: dict[str, Any], language: str) -> list[str | float]:
-    """One machine, as people read it."""
+    """One machine, as people read it; names of machines come from their users."""
     return [_value(name, machine[name], language) for name, _, _ in _COLUMNS]
 
 
@@ -53,7 +53,7 @@ def _value(name: str, value: Any, language: str) -> str | float:
         return float(round(value * 100))
     if isinstance(value, bool):
         return _YES[language][not value]
-    return float(value) if isinstance(value, (int, float)) else str(value)
+    return float(value) if isinstance(value, (int, float)) else plain(str(value))
 
 
 async def _machines(ledger: Ledger, wanted: Filter) -> AsyncIterator[list[dict[str, Any]]]:
@@ -64,20 +64,18 @@ async def _machines(ledger: Ledger, wanted: Filter) -> AsyncIterator[list[dict[s
 
 
 async def as_csv(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterator[bytes]:
-    """CSV with the mark by which Excel knows UTF-8. A text that a spreadsheet would take for a formula is
-    marked as a text (OWASP, CSV injection): names of machines come from their users."""
+    """CSV with the mark by which Excel knows UTF-8."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    writer = CsvWriter(buffer)
     buffer.write("\ufeff")
-    writer.writerow(titles(language))
+    writer.row(titles(language))
     async for machines in _machines(ledger, wanted):
         for machine in machines:
-            values = row(machine, language)
-            writer.writerow([f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t\r" and v else v for v in values])
-        yield buffer.getvalue().encode("utf-8", "replace")
+            writer.row(row(machine, language))
+        yield buffer.getvalue().encode()
         buffer.seek(0)
         buffer.truncate()
-    yield buffer.getvalue().encode("utf-8", "replace")
+    yield buffer.getvalue().encode()
 
 
 async def as_xlsx(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import unicodedata
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from haidang_collector import pdf as pages
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES
 from haidang_collector.outage.sla import Figures
+from haidang_collector.printable import CsvWriter, plain
 from haidang_collector.registry import Registry
 
 _TEXTS = {
@@ -74,19 +74,19 @@ def as_csv(report: Report) -> str:
     """For spreadsheets: numbers as numbers, with units in the names; begins with a byte order mark, without which
     they take UTF-8 for something else."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer = CsvWriter(text)
     names = [
         "month", "kind", "element", "carrier", "carrier_circuit", "outages", "down_seconds", "measured_seconds",
         "availability_ratio", "sla_ratio", "sla_kept", "mttr_seconds", "mtbf_seconds",
     ]  # fmt: skip
-    writer.writerow(names)
+    writer.row(names)
     numbers = {circuit.id: circuit.carrier_circuit_id for circuit in report.registry.circuits}
     for kind in ("circuit", "carrier", *(() if report.carrier else ("site",))):
         for each in report.rows(kind):
             repair, between = each.mean_time_to_repair_seconds, each.mean_time_between_failures_seconds
-            writer.writerow(
+            writer.row(
                 [
-                    report.month, kind, _safe(each.element), _safe(each.carrier), _safe(numbers.get(each.element, "")),
+                    report.month, kind, each.element, each.carrier, numbers.get(each.element, ""),
                     each.outages, f"{each.down_seconds:.1f}", f"{each.measured_seconds:.1f}",
                     _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "",
                     "" if each.met is None else int(each.met),
@@ -167,14 +167,9 @@ def _or(value: float | None, form: str, none: str) -> str:
     return none if value is None else format(value, form)
 
 
-def _safe(text: str) -> str:
-    """A spreadsheet takes a text that begins like a formula for one."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _aligned(header: list[str], rows: list[list[str]]) -> str:
     if not rows:
         return ""
-    lines = [[unicodedata.normalize("NFC", value) for value in row] for row in [header, *rows]]
+    lines = [[unicodedata.normalize("NFC", plain(value)) for value in row] for row in [header, *rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines)

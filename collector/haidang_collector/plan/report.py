@@ -16,6 +16,7 @@ from haidang_collector import pdf as pages
 from haidang_collector.inventory.search import MISSING_SECONDS
 from haidang_collector.ledger.tables import machines, plan_figures
 from haidang_collector.plan.figures import ALL, FIGURES
+from haidang_collector.printable import plain
 from haidang_collector.registry import Registry
 
 _TEXTS = {
@@ -279,7 +280,7 @@ def as_xlsx(month: Month, language: str) -> bytes:
         for number, row in enumerate(rows, 1):
             for column, value in enumerate(row):
                 if isinstance(value, str):
-                    made.write_string(number, column, value)
+                    made.write_string(number, column, plain(value))
                 elif value is not None:
                     made.write_number(number, column, value, percent)
         return made
