@@ -37,6 +37,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.certificates import CertificateError
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
+from haidang_collector.own_pages import OwnPages
 from haidang_collector.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -341,6 +342,7 @@ def create_app(collector: Collector) -> ASGIApp:
     app.include_router(inventory.router(collector))
     app.include_router(installer.router(collector))
     app.include_router(console.router(collector))
+    app.add_middleware(OwnPages, settings=collector.settings, refuse=refuse)
     return _Counted(InPieces(app), telemetry.requests.labels)
 
 

@@ -170,6 +170,13 @@ class Outages(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Console(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`[console]`: the pages for operators."""
 
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https://[A-Za-z0-9.\-\[\]:]+)?$",
+            description="Where browsers find it behind a reverse proxy, as `https://tram.tinh.gov.vn:9443`, if that is neither `public_url` nor one of `names` on port 443: changes are taken from pages of these addresses alone.",
+        ),
+    ] = ""
     prometheus_url: Annotated[
         str,
         Meta(

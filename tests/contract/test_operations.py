@@ -15,7 +15,8 @@ from tests.conftest import REGISTRY, Center, delivery, report, wait_for
 
 def call(center: Center, method: str, path: str, identity: Path | None, body: Any = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(center.url + path, data, method=method)
+    headers = {} if data is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(center.url + path, data, headers, method=method)
     handler = urllib.request.HTTPSHandler(context=center.context(identity))
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({}), handler).open(request, timeout=15) as answer:

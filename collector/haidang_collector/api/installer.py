@@ -16,6 +16,9 @@ from haidang_collector.collector import Collector
 from haidang_collector.door import Seats, Visitor, visitor_of
 from haidang_collector.problems import Problem
 
+# A cache of the agency's own may keep it.
+_CACHED = {"Cache-Control": "no-cache"}
+
 
 def router(collector: Collector) -> APIRouter:
     """The routes."""
@@ -29,7 +32,7 @@ def router(collector: Collector) -> APIRouter:
         trusted = [fingerprint(each) for each in collector.authority.trusted]
         pinned = next((each for each in trusted if ca and each.startswith(ca)), trusted[0])
         text = installer.script(collector.settings.url, pinned)
-        return PlainTextResponse(text, media_type="text/x-shellscript; charset=utf-8")
+        return PlainTextResponse(text, 200, _CACHED, "text/x-shellscript; charset=utf-8")
 
     @routes.get("/install/{name}", response_model=None, responses=problems(404))
     async def file(request: Request, name: str) -> Response:
@@ -46,7 +49,7 @@ class _Seated(FileResponse):
     """A file, while there is a seat for who reads it: it is open meanwhile."""
 
     def __init__(self, path: Path, seats: Seats, visitor: Visitor | None) -> None:
-        super().__init__(path)
+        super().__init__(path, headers=_CACHED)
         self._seats = seats
         self._visitor = visitor
 

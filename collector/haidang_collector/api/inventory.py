@@ -185,7 +185,7 @@ def router(collector: Collector) -> APIRouter:
         return found
 
     @routes.delete(
-        "/v1/machines/{number}", response_model=None, status_code=204, responses=problems(401, 404, 422, 503)
+        "/v1/machines/{number}", response_model=None, status_code=204, responses=problems(401, 403, 404, 415, 422, 503)
     )
     async def remove(request: Request, number: _Number) -> None:
         """The machine is out of use: neither counted nor missed, until it is seen again."""

@@ -74,7 +74,7 @@ def router(collector: Collector) -> APIRouter:
 
     @routes.post(
         "/v1/maintenance", response_model=PlannedWork, status_code=201,
-        responses=problems(401, 413, 422, 503), openapi_extra=body(Work),
+        responses=problems(401, 403, 413, 415, 422, 503), openapi_extra=body(Work),
     )  # fmt: skip
     async def plan(request: Request) -> dict[str, Any]:
         """Plan work: outages of it page nobody, and its time counts in no SLA."""
@@ -90,7 +90,9 @@ def router(collector: Collector) -> APIRouter:
         except HaidangError as error:
             raise Problem(422, "malformed", str(error), field="ends") from error
 
-    @routes.delete("/v1/maintenance/{number}", response_model=PlannedWork, responses=problems(401, 404, 422, 503))
+    @routes.delete(
+        "/v1/maintenance/{number}", response_model=PlannedWork, responses=problems(401, 403, 404, 415, 422, 503)
+    )
     async def end(request: Request, number: Annotated[int, Field(ge=0, le=2**53)]) -> dict[str, Any]:
         """The work is over now, or does not take place."""
         principal = collector.peers.require_operator(request.scope)
