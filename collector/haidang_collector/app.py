@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector import exposition
 from haidang_collector.answers import InPieces
-from haidang_collector.api import installer, inventory, operations
-from haidang_collector.bodies import body, problems, read_model
+from haidang_collector.api import audit, installer, inventory, operations
+from haidang_collector.bodies import body, problems, read, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
@@ -339,6 +339,7 @@ def create_app(collector: Collector) -> ASGIApp:
         return PlainTextResponse("ready\n")
 
     app.include_router(operations.router(collector))
+    app.include_router(audit.router(collector))
     app.include_router(inventory.router(collector))
     app.include_router(installer.router(collector))
     app.include_router(console.router(collector))

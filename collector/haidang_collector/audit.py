@@ -16,20 +16,21 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import sqlalchemy as sa
 
+from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import audit
+from haidang_collector.printable import CsvWriter, plain
 
 # What a row may hold, so that nobody's change fills the ledger: a text, a list or object, a level, the whole.
 _TEXT, _ITEMS, _DEPTH, _WHOLE = 300, 50, 4, 16_000
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # No caller gives secrets; a token that somebody wrote into a free text is none of the audit's either.
 _SECRET = re.compile(r"\bhd_[\w-]{20,}(\.\w+)?|-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
 
@@ -152,10 +153,27 @@ def remove_old(connection: sa.Connection, now: float, days: float) -> None:
         connection.execute(sa.delete(audit).where(old))
 
 
-def all_of(connection: sa.Connection, wanted: Wanted, chunk: int = 500) -> Iterator[Entry]:
-    """Every row that fits, the newest first, a chunk at a time in memory."""
-    while found := find(connection, wanted, chunk):
-        yield from found
+def export(ledger: Ledger, wanted: Wanted, to: TextIO, form: str, chunk: int = 500) -> None:
+    """Write every row that fits, the newest first: as `json`, an object a line as GET /v1/audit has them, or as
+    `csv` with local times. Neither holds all of them nor keeps the collector from writing meanwhile."""
+    writer = CsvWriter(to)
+    names = [column.name for column in audit.columns]
+    if form == "csv":
+        to.write("\ufeff")
+        writer.row(["id", "time", *names[2:]])
+    while True:
+        with ledger.transaction() as connection:
+            found = find(connection, wanted, chunk)
+        for entry in found:
+            if form == "json":
+                to.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+                continue
+            values = asdict(entry)
+            local = datetime.fromtimestamp(values.pop("at")).astimezone().isoformat(timespec="seconds")
+            before, after = (_document(values.pop(name)) or "" for name in ("before", "after"))
+            writer.row([values.pop("id"), local, *values.values(), before, after])
+        if len(found) < chunk:
+            return
         wanted = replace(wanted, older_than=found[-1].id)
 
 
@@ -198,8 +216,7 @@ def _bounded(value: Any, depth: int) -> Any:
 
 def _plain(text: str, most: int) -> str:
     """One line of at most that many characters, with no secret in it."""
-    text = _UNPRINTABLE.sub(" ", _SECRET.sub("[secret]", text))
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return plain(_SECRET.sub("[secret]", text), most)
 
 
 def _read(text: str | None) -> dict[str, Any] | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import backup, certificate_commands, installer
+from haidang_collector import audit_command, backup, certificate_commands, installer
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
@@ -23,10 +22,11 @@ from haidang_collector.outage import report, sla
 from haidang_collector.outage.model import Window
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
+from haidang_collector.printable import plain
 from haidang_collector.registry import Registry
 from haidang_collector.registry_file import load_registry
 from haidang_collector.routing import with_officers
-from haidang_collector.said import date, duration
+from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret
 
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_parser("list", help="show what is planned and not over")
     work.add_parser("end", help="it is over now, or does not take place").add_argument("number", type=int)
 
+    audit_command.add_parser(groups)
     month = groups.add_parser("sla", help="print a month's availability; write it as CSV and PDF")
     month.add_argument("--carrier", default="", help="circuits of this carrier alone")
     figures = groups.add_parser("report", help="print how a month met the plan's targets; write it as PDF and XLSX")
@@ -135,7 +136,7 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
     ledger = Ledger(state_dir)
     commands = {
         "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
-        "report": _report, "quarantine": _quarantine, **certificate_commands.COMMANDS,
+        "report": _report, "quarantine": _quarantine, "audit": audit_command.show, **certificate_commands.COMMANDS,
     }  # fmt: skip
     command = commands[options.group]
     try:
@@ -222,7 +223,7 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
         if options.action == "add":
             if not _registry_in_force(connection).is_site_or_circuit(options.element):
                 raise HaidangError(f"there is no site or circuit {options.element!r}")
-            begins = now if options.begins == "now" else _time(options.begins)
+            begins = now if options.begins == "now" else local_time(options.begins, "--begins")
             ends = begins + duration(options.lasts, "--lasts")
             works = [outages.plan(connection, Principal.of_command(), options.element, begins, ends, options.text)]
         elif options.action == "end":
@@ -230,7 +231,7 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
         else:
             works = outages.list_planned(connection, begins=now)
     for work in works:
-        print(f"{work.id:>5}  {work.element:<30} {date(work.begins)} to {date(work.ends)}  {work.text}")
+        print(f"{work.id:>5}  {work.element:<30} {date(work.begins)} to {date(work.ends)}  {plain(work.text)}")
 
 
 def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
@@ -284,15 +285,8 @@ def _registry_in_force(connection: sa.Connection) -> Registry:
     return registry
 
 
-def _time(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError as error:
-        raise HaidangError(f"--begins must be like 2026-10-03T22:00, not {text!r}") from error
-
-
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise HaidangError(f"--uses must be a number from 1 or `unlimited`, not {text!r}")
     return int(text)
 

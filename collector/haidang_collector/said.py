@@ -17,6 +17,14 @@ def duration(text: str, option: str = "--expires") -> float:
     return int(number) * _UNITS[unit]
 
 
+def local_time(text: str, option: str) -> float:
+    """Unix seconds of 2026-10-03T22:00. Raises HaidangError that names the option."""
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise HaidangError(f"{option} must be like 2026-10-03T22:00, not {text!r}") from error
+
+
 def date(when: float) -> str:
     """Local time, with its zone."""
     return datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M %z")

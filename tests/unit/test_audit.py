@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +173,24 @@ def test_rows_are_found_by_time_who_and_what_and_paged(ledger: Ledger) -> None:
     assert [row.object for row in rows(ledger, what="token.create", begins=now - 98)] == ["3"]
     assert [row.object for row in rows(ledger, who="an", ends=now - 98)] == ["1", "0"]
     assert [row.object for row in rows(ledger, object="4")] == ["4"]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 6, 500])
+def test_all_rows_are_exported_for_programs_and_for_spreadsheets(ledger: Ledger, chunk: int) -> None:
+    for number in range(5):
+        put(ledger, 1_750_000_000 + number, object=f"=x;={number}")
     with ledger.transaction() as connection:
-        assert [row.id for row in audit.all_of(connection, Wanted(), chunk=2)] == [6, 5, 4, 3, 2, 1]
+        kept.plan(connection, WHO, "hub", 1000, 2000, '";@SUM(A1)')
+    lines, sheet = io.StringIO(), io.StringIO(newline="")
+    audit.export(ledger, Wanted(), lines, "json", chunk)
+    audit.export(ledger, Wanted(), sheet, "csv", chunk)
+    documents = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [audit.Entry(**document) for document in documents] == rows(ledger)
+    read = list(csv.DictReader(io.StringIO(sheet.getvalue().removeprefix("\ufeff"), newline="")))
+    assert [row["id"] for row in read] == ["6", "5", "4", "3", "2", "1"]
+    assert read[1]["object"] == "'=x;'=4"
+    assert datetime.fromisoformat(read[1]["time"]).timestamp() == 1_750_000_004
+    assert json.loads(read[0]["after"])["text"] == "\";'@SUM(A1)"
 
 
 def test_a_command_says_who_ran_it(monkeypatch: pytest.MonkeyPatch) -> None:

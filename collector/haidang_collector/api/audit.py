@@ -1,0 +1,66 @@
+"""/v1/audit: who changed what, for operators."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from haidang_collector import audit
+from haidang_collector.api.operations import Time
+from haidang_collector.audit import Wanted
+from haidang_collector.bodies import problems
+from haidang_collector.collector import Collector
+
+_Text = Annotated[str, Field(max_length=200)]
+
+
+class EntryDocument(BaseModel):
+    """A change; `at` in Unix seconds, `before` null for what was not, `after` for what is no more."""
+
+    id: int
+    at: float
+    kind: str
+    name: str
+    origin: str
+    action: str
+    object: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Page(BaseModel):
+    """Changes, the newest first; the next page is that `older_than`, null when there is none."""
+
+    entries: list[EntryDocument]
+    older_than: int | None
+
+
+def router(collector: Collector) -> APIRouter:
+    """The audit of this collector."""
+    routes = APIRouter()
+
+    @routes.get("/v1/audit", response_model=Page, responses=problems(401, 422, 503))
+    async def entries(
+        request: Request,
+        begins: Time = 0.0,
+        ends: Time | None = None,
+        who: _Text = "",
+        what: _Text = "",
+        object: _Text = "",
+        older_than: Annotated[int, Field(ge=0, le=2**53)] | None = None,
+        limit: Annotated[int, Field(ge=1, le=500)] = 100,
+    ) -> dict[str, Any]:
+        """Changes by command and over HTTP: by `who` (a name), `what` (an action, or its part before the dot), on
+        which `object`."""
+        collector.peers.require_operator(request.scope)
+        wanted = Wanted(begins, ends, who, what, object, older_than)
+        found = await collector.ledger.run(audit.find, wanted, limit)
+        return {
+            "entries": [asdict(entry) for entry in found],
+            "older_than": found[-1].id if len(found) == limit else None,
+        }
+
+    return routes
