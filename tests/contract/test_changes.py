@@ -97,7 +97,9 @@ class Place:
         return header(file.read_bytes())
 
     def collector(self) -> Collector:
-        return Collector(load_settings(self.config))
+        made = Collector(load_settings(self.config))
+        asyncio.run(made.start())
+        return made
 
 
 def header(pem: bytes) -> str:
@@ -213,7 +215,6 @@ def test_each_route_that_changes_something_is_noted(place: Place) -> None:
         "renew": {"request": request},
     }
     collector = place.collector()
-    asyncio.run(collector.start())
     with collector.ledger.transaction() as connection:
         connection.exec_driver_sql(
             "INSERT INTO machines (site, agent, first_seen, last_seen, name, manufacturer, model, serial, uuid, machine_id,"
@@ -316,7 +317,6 @@ def test_to_look_changes_nothing(place: Place) -> None:
     operator, scraper = place.certificate("operator", "truc-ban"), place.certificate("scraper", "prometheus")
     agent = header(enrol(place))
     collector = place.collector()
-    asyncio.run(collector.start())
     app, ask = web(collector)
     with collector.ledger.transaction() as connection:
         raw: Any = connection.connection.driver_connection
