@@ -16,6 +16,7 @@ from haidang_agent.transport import Transport
 log = logging.getLogger(__name__)
 
 FILE = "assignment.json"
+_MOST_VERSION = 100
 
 
 class Assignments:
@@ -32,13 +33,15 @@ class Assignments:
             self.current, self._version = assignment_from(kept["assignment"]), str(kept["version"])
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, HaidangError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, HaidangError) as error:
             log.warning("%s can't be used and is fetched again: %s", self._file, error)
 
     def follow(self, version: str, transport: Transport) -> None:
         """Fetch what is in force when its version is not ours. Raises HaidangError."""
         if version == self._version:
             return
+        if len(version) > _MOST_VERSION:
+            raise HaidangError("the collector names an assignment that is none")
         if not version:
             self._take(version, Assignment())
             return
@@ -50,7 +53,7 @@ class Assignments:
     def _take(self, version: str, assignment: Assignment) -> None:
         self.current, self._version = assignment, version
         log.info("assigned to this agent: %d devices, %d paths", len(assignment.devices), len(assignment.paths))
-        for listener in self.listeners:
+        for listener in list(self.listeners):  # sources come and go in their own threads meanwhile
             listener()
         # Kept last: a full disk costs the next start a fetch, not this one its devices.
         kept = {"version": version, "assignment": assignment_json(assignment)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import ssl
 import time
@@ -62,7 +63,7 @@ def load(state_dir: Path) -> Identity:
             where=str(state_dir),
             remedy="Run as root or as the agent's user",
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise HaidangError(
             f"the enrolment is damaged: {error}",
             where=str(state_dir / "enrolment.json"),
@@ -76,7 +77,10 @@ def _described(state_dir: Path, document: dict[str, Any]) -> Identity:
     for text in (collector, agent, site):
         if not isinstance(text, str) or not text:
             raise ValueError(f"{text!r} is not a name")
-    return Identity(state_dir, collector, agent, site, float(document["begins"]), float(document["ends"]))
+    begins, ends = float(document["begins"]), float(document["ends"])
+    if not (math.isfinite(begins) and math.isfinite(ends)):
+        raise ValueError("its life is not of times")
+    return Identity(state_dir, collector, agent, site, begins, ends)
 
 
 def split_token(token: str) -> tuple[str, str | None]:
@@ -239,7 +243,7 @@ def _keep(state_dir: Path, collector: str, key: str, answer: Answer, ca: str) ->
         certificate = str(document["certificate"])
         # A collector of the first version names no CAs.
         trusted = "".join(authorities.split(str(document.get("authorities") or ca)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise HaidangError(f"the collector's answer lacks {error}", where=collector) from error
     _require_usable(identity, key + certificate, trusted)
     # First whom to trust: what was trusted so far is in it as long as it counts.

@@ -86,7 +86,11 @@ class Runner(threading.Thread):
         self._succeeded = findings is not None and not late
         self._running_since = None
         if findings is not None:
-            self._deliver(self.source.name, taken, self.config.interval_seconds, findings)
+            try:
+                self._deliver(self.source.name, taken, self.config.interval_seconds, findings)
+            except Exception:  # what can't be put into a report ends no thread either
+                self.failures["error"] += 1
+                log.warning("what source %s found can't be reported", self.source.name, exc_info=True)
         return findings
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 _STATUS_SECONDS = 60.0
-_STOP_SECONDS = 4.0
+_STOP_SECONDS = 6.0
 # An uplink that shows no life for so long hangs in something that has no time limit.
 _UPLINK_DEAD_SECONDS = 300.0
 
@@ -115,11 +114,7 @@ class Service:
 
     def _write_status(self) -> None:
         uplink = self._uplink.state
-        try:
-            spool = self._spool.state()
-        except sqlite3.Error as error:
-            log.warning("the spool can't be read: %s", error)
-            return
+        spool = self._spool.state()
         now = Status(
             time.time(), uplink.last_delivery, uplink.last_error, spool.reports, spool.bytes, spool.limit_bytes,
             {runner.source.name: runner.up for runner in self._runners},

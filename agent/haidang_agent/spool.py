@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -21,18 +22,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Report, report_json
 
 from haidang_agent.source import Findings
-from haidang_agent.spool_file import LOG_PAGES, PAGE_BYTES, is_damage, open_file, require_intact, set_aside
+from haidang_agent.spool_file import LOG_PAGES, PAGE_BYTES, is_damage, open_or_set_aside, require_intact, set_durable
 from haidang_agent.system import boot_id, boot_seconds
 
 log = logging.getLogger(__name__)
 
 _MEMORY_REPORTS = 200
 _BATCH_BYTES = 1_000_000
+_MOST_EPOCH = 2**53 - 1  # what JSON has whole numbers for
+_MOST_AGE_SECONDS = 1e10  # of a damaged time, which need not be finite
 _THIN_BELOW = 0.9  # make room down to this share of max_bytes, so that it is not done for each report
 
 
@@ -78,19 +82,17 @@ class Spool:
         self._dropped_known = 0
         self._writable = True
         self._durable_now = False
+        self._is_durable: bool | None = False  # what the file does; None when that is not known
         self._clock_offset: float | None = None
-        self.set_aside: Path | None = None
+        self._clock_noted = False
         try:
-            self._database = open_file(path, max_bytes)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise HaidangError(
-                    f"the spool can't be opened: {error}",
-                    where=str(path),
-                    remedy="Check that the folder exists, belongs to the agent's user and has free space",
-                ) from error
-            self.set_aside = set_aside(path, error)
-            self._database = open_file(path, max_bytes)
+            self._database, self.set_aside = open_or_set_aside(path, max_bytes, durable=False)
+        except (OSError, sqlite3.Error) as error:
+            raise HaidangError(
+                f"the spool can't be opened: {error}",
+                where=str(path),
+                remedy="Check that the folder exists, belongs to the agent's user and has free space",
+            ) from error
         self._boot = boot_id()
         self._sequence = 0
         # One run, one epoch: a sequence number lost in a power cut can then never be used
@@ -105,7 +107,7 @@ class Spool:
 
     def _last_epoch(self) -> int:
         row = self._database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        return int(row[0]) if row and _numbers(row) else 0
+        return int(row[0]) if row and _numbers(row) and row[0] < _MOST_EPOCH else 0
 
     def _note_epoch(self) -> None:
         self._database.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (self.epoch,))
@@ -122,9 +124,9 @@ class Spool:
             when = boot_seconds() if boot is None else boot
             report = Report(
                 agent, self.epoch, self._sequence, source, taken, interval,
-                findings.samples, findings.facts, findings.events,
+                [sample for sample in findings.samples if _numbers((sample.value,))], findings.facts, findings.events,
             )  # fmt: skip
-            body = zlib.compress(json.dumps(report_json(report), ensure_ascii=False).encode(), 6)
+            body = _packed(report_json(report))
             kept = int(bool(findings.facts or findings.events))
             self._memory.append((self._sequence, source, kept, when, taken, body))
             self._write_memory()
@@ -133,14 +135,16 @@ class Spool:
         if not self._writable:
             self._make_room()
         try:
+            self._make_durable()
             with self._transaction():
                 for sequence, source, kept, when, taken, body in self._memory:
+                    # It is there already after a commit that took effect and failed all the same.
                     self._database.execute(
-                        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+                        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)"
+                        " ON CONFLICT (epoch, sequence) DO NOTHING",
                         (self.epoch, sequence, source, self._boot, when, taken, kept, body),
                     )
                 self._delete(self._forgotten)
-            full = self._used_bytes() > self.max_bytes * 0.95
         except sqlite3.Error as error:
             self._not_writable(error)
             return
@@ -149,19 +153,16 @@ class Spool:
         if not self._writable:
             log.info("the spool %s can be written again", self.path)
             self._writable = True
+        try:
+            full = self._used_bytes() > self.max_bytes * 0.95
+        except sqlite3.Error:
+            return  # told by the next write
         if full:
             self._make_room()
 
     def _not_writable(self, error: sqlite3.Error) -> None:
-        if is_damage(error):
-            # Damage that only shows where it is read: what can't be read is lost already.
-            try:
-                self._database.close()
-                self.set_aside = set_aside(self.path, error)
-                self._database = open_file(self.path, self.max_bytes)
-                self._note_epoch()
-            except (OSError, sqlite3.Error) as again:
-                log.error("the spool %s can't be begun anew: %s", self.path, again)
+        if not isinstance(error, sqlite3.OperationalError) or is_damage(error):
+            self._look(error)
         if self._writable:
             log.error("the spool %s can't be written (%s): the newest reports wait in memory", self.path, error)
             self._writable = False
@@ -169,16 +170,40 @@ class Spool:
             self._memory.popleft()
             self._dropped["disk"] += 1
 
+    def _look(self, error: sqlite3.Error) -> None:
+        """Open the file anew after what may be damage that only shows where it is read, or a connection that can't go
+        on. What can't be read is lost already."""
+        say = log.error if self._writable else log.debug  # once, not with each report
+        say("the spool %s: %s", self.path, error)
+        with contextlib.suppress(sqlite3.Error):
+            self._database.close()
+        try:
+            self._database, aside = open_or_set_aside(self.path, self.max_bytes, durable=self._durable_now)
+            self._is_durable = self._durable_now
+            if aside:
+                self.set_aside = aside
+                self._forgotten.clear()
+                self._clock_noted = False
+                self._note_epoch()
+        except (OSError, sqlite3.Error) as again:
+            say("the spool %s can't be opened again: %s", self.path, again)
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
         try:
+            self._end_transaction()
+            self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except BaseException:  # whatever it was, the transaction must not stay open; it is raised again
             with contextlib.suppress(sqlite3.Error):
-                self._database.execute("ROLLBACK")
+                self._end_transaction()
             raise
+
+    def _end_transaction(self) -> None:
+        """The one that an error left open, and that could not be ended then."""
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
 
     # Handing out
 
@@ -188,12 +213,7 @@ class Spool:
         size = 0
         with self._lock:
             self._drop_old()
-            try:
-                waiting = self._waiting(limit)
-            except sqlite3.DatabaseError as error:
-                self._not_writable(error)
-                waiting = self._waiting(limit)
-            for epoch, sequence, boot, when, taken, packed in waiting:
+            for epoch, sequence, boot, when, taken, packed in self._waiting(limit):
                 try:
                     body, age = zlib.decompress(packed), self._age(boot, when, taken)
                 except (zlib.error, TypeError) as error:
@@ -212,12 +232,23 @@ class Spool:
             (self.epoch, sequence, self._boot, when, taken, body)
             for sequence, _, _, when, taken, body in reversed(self._memory)
         ]
-        on_disk = self._database.execute(
+        try:
+            on_disk = self._on_disk(limit)
+        except sqlite3.Error as error:
+            self._not_writable(error)
+            try:
+                on_disk = self._on_disk(limit)
+            except sqlite3.Error:
+                on_disk = []  # what waits in memory can be delivered all the same
+        left_out = self._forgotten.union(row[:2] for row in in_memory)
+        return (in_memory + [row for row in on_disk if row[:2] not in left_out])[:limit]
+
+    def _on_disk(self, limit: int) -> list[tuple[int, int, str, float, float, bytes]]:
+        return self._database.execute(
             "SELECT epoch, sequence, boot, boot_seconds, taken, body FROM reports"
             " ORDER BY epoch DESC, sequence DESC LIMIT ?",
-            (limit + len(self._forgotten),),
+            (limit + len(self._forgotten) + len(self._memory),),
         ).fetchall()
-        return [row for row in in_memory + on_disk if row[:2] not in self._forgotten][:limit]
 
     def forget(self, keys: Iterable[tuple[int, int]], *, refused: bool = False) -> None:
         """Drop reports the collector has made durable, or (refused) will never take."""
@@ -225,16 +256,17 @@ class Spool:
         with self._lock:
             if refused:
                 self._dropped["refused"] += len(keys)
-            in_memory = {(self.epoch, row[0]) for row in self._memory}
             self._memory = deque(row for row in self._memory if (self.epoch, row[0]) not in keys)
             try:
                 with self._transaction():
-                    self._delete(keys - in_memory)
+                    self._delete(keys)
             except sqlite3.Error as error:
                 # Remembered until the disk takes the deletion; sent again after a crash, and
                 # the collector knows it has them.
-                self._forgotten |= keys - in_memory
+                self._forgotten |= keys
                 self._not_writable(error)
+            else:
+                self._forgotten -= keys
 
     def _delete(self, keys: Iterable[tuple[int, int]]) -> None:
         self._database.executemany("DELETE FROM reports WHERE epoch = ? AND sequence = ?", keys)
@@ -261,31 +293,47 @@ class Spool:
         collector measured in that boot, and it is at least as old as this boot."""
         if boot == self._boot:
             return max(0.0, boot_seconds() - when)
-        row = self._database.execute("SELECT offset FROM clocks WHERE boot = ?", (boot,)).fetchone()
+        try:
+            row = self._database.execute("SELECT offset FROM clocks WHERE boot = ?", (boot,)).fetchone()
+        except sqlite3.Error:
+            row = None  # an age by the offset of now is better than no delivery
         offset_now = self._clock_offset or 0.0
         offset_then = row[0] if row and _numbers(row) else offset_now
-        return max(boot_seconds(), (time.time() + offset_now) - (taken + offset_then))
+        return max(boot_seconds(), min(_MOST_AGE_SECONDS, (time.time() + offset_now) - (taken + offset_then)))
 
     def note_clock_offset(self, offset: float) -> None:
         """Remember, for this boot, how far the collector's clock is ahead of ours (seconds)."""
         with self._lock:
-            if self._clock_offset is not None and abs(offset - self._clock_offset) < 1.0:
+            same = self._clock_offset is not None and abs(offset - self._clock_offset) < 1.0
+            if same and self._clock_noted:
                 return
             self._clock_offset = offset
-            with contextlib.suppress(sqlite3.Error):  # learnt again at the next exchange
-                self._database.execute("INSERT OR REPLACE INTO clocks VALUES (?, ?)", (self._boot, offset))
-                self._database.execute(
-                    "DELETE FROM clocks WHERE boot <> ? AND boot NOT IN (SELECT boot FROM reports)",
-                    (self._boot,),
-                )
+            try:
+                with self._transaction():
+                    self._database.execute("INSERT OR REPLACE INTO clocks VALUES (?, ?)", (self._boot, offset))
+                    self._database.execute(
+                        "DELETE FROM clocks WHERE boot <> ? AND boot NOT IN (SELECT boot FROM reports)",
+                        (self._boot,),
+                    )
+            except sqlite3.Error:
+                self._clock_noted = False  # noted with the next exchange
+            else:
+                self._clock_noted = True
 
     def durable_now(self, now: bool) -> None:
         """Force each report to the disk as it comes (while deliveries fail), or leave that to
         the operating system (while they succeed within a second), sparing old disks."""
         with self._lock:
-            if now != self._durable_now:
-                self._durable_now = now
-                self._database.execute(f"PRAGMA synchronous={'FULL' if now else 'NORMAL'}")
+            self._durable_now = now
+            with contextlib.suppress(sqlite3.Error):  # tried again with the next write
+                self._make_durable()
+
+    def _make_durable(self) -> None:
+        if self._is_durable != self._durable_now:
+            self._end_transaction()  # within one it can't be changed
+            self._is_durable = None
+            set_durable(self._database, durable=self._durable_now)
+            self._is_durable = self._durable_now
 
     # Bounds
 
@@ -300,21 +348,22 @@ class Spool:
             while rows := self._database.execute(
                 "SELECT boot, boot_seconds, taken, epoch, sequence FROM reports ORDER BY epoch, sequence LIMIT 100"
             ).fetchall():
-                # Before its clock was compared with the collector's, a wrong one could make
-                # the reports of an earlier boot look old and empty the spool.
-                old = [
-                    row[3:]
-                    for row in rows
-                    if (row[0] == self._boot or self._clock_offset is not None)
-                    and _numbers(row[1:3])
-                    and self._age(*row[:3]) > self.max_age_seconds
-                ]
-                self._delete(old)
-                self._dropped["age"] += len(old)
+                old = [row[3:] for row in rows if self._is_old(*row[:3])]
+                if old:
+                    with self._transaction():
+                        self._delete(old)
+                    self._dropped["age"] += len(old)
                 if len(old) < len(rows):
                     return
         except sqlite3.Error as error:
             self._not_writable(error)
+
+    def _is_old(self, boot: str, when: float, taken: float) -> bool:
+        # Before its clock was compared with the collector's, a wrong one could make the reports of an earlier boot
+        # look old and empty the spool.
+        if not _numbers((when, taken)) or (boot != self._boot and self._clock_offset is None):
+            return False
+        return self._age(boot, when, taken) > self.max_age_seconds
 
     def _make_room(self) -> None:
         """Thin, then drop, until the spool is below its bound again. On a disk that takes no
@@ -322,17 +371,23 @@ class Spool:
         try:
             while self._used_bytes() > self.max_bytes * _THIN_BELOW:
                 with self._transaction():
-                    if not self._thin() and not self._drop_oldest():
-                        return
+                    thinned = self._thin()
+                    dropped = 0 if thinned is not None else self._drop_oldest()
+                self._thinned += thinned or 0
+                self._dropped["size"] += dropped
+                if thinned is None and not dropped:
+                    return
         except sqlite3.Error as error:
             self._not_writable(error)
 
-    def _thin(self) -> bool:
+    def _thin(self) -> int | None:
+        """How many lost their samples; None when there is none left to look at."""
         rows = self._database.execute(
             "SELECT epoch, sequence, source, kept, body FROM reports WHERE thinned = 0 ORDER BY epoch, sequence"
             " LIMIT min(500, (SELECT count(*) FROM reports WHERE thinned = 0) / 2)"
         ).fetchall()
         keep_next: dict[str, bool] = {}
+        thinned = 0
         for epoch, sequence, source, kept, body in rows:
             keep_next[source] = not keep_next.get(source, True)
             if keep_next[source] or not kept:
@@ -347,42 +402,51 @@ class Spool:
                     "UPDATE reports SET thinned = 1, body = ? WHERE epoch = ? AND sequence = ?",
                     (_without_samples(body), epoch, sequence),
                 )
-            self._thinned += not keep_next[source]
-        return bool(rows)
+            thinned += not keep_next[source]
+        return thinned if rows else None
 
-    def _drop_oldest(self) -> bool:
+    def _drop_oldest(self) -> int:
         rows = self._database.execute(
             "SELECT epoch, sequence FROM reports ORDER BY kept, epoch, sequence LIMIT 200"
         ).fetchall()
         self._delete(rows)
-        self._dropped["size"] += len(rows)
-        return bool(rows)
+        return len(rows)
 
     def state(self) -> SpoolState:
-        """What the spool holds now."""
+        """What the spool holds now; what the disk does not tell counts as nothing."""
         with self._lock:
-            count, used = (
-                self._database.execute("SELECT count(*) FROM reports").fetchone()[0],
-                self._used_bytes(),
-            )
-            oldest = self._database.execute(
-                "SELECT boot, boot_seconds, taken FROM reports ORDER BY epoch, sequence LIMIT 1"
-            ).fetchone()
-            age = self._age(*oldest) if oldest and _numbers(oldest[1:]) else 0.0
+            count, used, age = 0, 0, 0.0
+            try:
+                count = self._database.execute("SELECT count(*) FROM reports").fetchone()[0]
+                used = self._used_bytes()
+                oldest = self._database.execute(
+                    "SELECT boot, boot_seconds, taken FROM reports ORDER BY epoch, sequence LIMIT 1"
+                ).fetchone()
+                age = self._age(*oldest) if oldest and _numbers(oldest[1:]) else 0.0
+            except sqlite3.Error as error:
+                self._not_writable(error)
             return SpoolState(
-                used, self.max_bytes, count + len(self._memory) - len(self._forgotten),
+                used, self.max_bytes, max(0, count - len(self._forgotten)) + len(self._memory),
                 age, self._thinned, dict(self._dropped), self._writable,
             )  # fmt: skip
 
     def close(self) -> None:
         """Fold the log in and close the file."""
-        with self._lock:
+        with self._lock, contextlib.suppress(sqlite3.Error):
             self._database.close()
 
 
 def _numbers(values: tuple[object, ...]) -> bool:
-    """False for a damaged row."""
-    return all(isinstance(value, (int, float)) for value in values)
+    """False for a damaged row, and for what JSON has no number for."""
+    try:
+        return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
+def _packed(document: dict[str, Any]) -> bytes:
+    # Names of disks and mounts are bytes; those that are no text (any user may make one) stand as question marks.
+    return zlib.compress(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"), 6)
 
 
 def _without_samples(body: bytes) -> bytes:
@@ -391,7 +455,7 @@ def _without_samples(body: bytes) -> bytes:
     except (zlib.error, ValueError, TypeError):  # damaged: dropped where it is handed out
         return body
     document["samples"] = []
-    return zlib.compress(json.dumps(document, ensure_ascii=False).encode(), 6)
+    return _packed(document)
 
 
 def check(path: Path) -> SpoolState | None:
@@ -401,7 +465,7 @@ def check(path: Path) -> SpoolState | None:
     """
     if not path.exists():
         return None
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
         require_intact(database)
         count, oldest = database.execute("SELECT count(*), min(taken) FROM reports").fetchone()

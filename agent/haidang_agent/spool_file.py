@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from pathlib import Path
@@ -26,23 +27,43 @@ _COLUMNS = (
     "key, value FROM meta",
     "boot, offset FROM clocks",
 )
-# SQLite's words for a folder or disk that fails, not the file (Python 3.9 gives no error codes).
-_NOT_DAMAGE = ("unable to open", "disk I/O", "database or disk is full", "attempt to write", "database is locked")
+# SQLite's words for a folder or disk that fails, or for wrong use, not for the file (Python 3.9 gives no error codes).
+_NOT_DAMAGE = (
+    "unable to open", "disk I/O", "database or disk is full", "attempt to write", "database is locked",
+    "database table is locked", "locking protocol", "interrupted", "cannot", "Safety level",
+)  # fmt: skip
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is wrong, not the folder or the disk."""
-    return isinstance(error, sqlite3.DatabaseError) and not str(error).startswith(_NOT_DAMAGE)
+    """Whether an error of `open_file` is of the file itself, not of the folder, the disk or the use of it."""
+    if isinstance(error, sqlite3.OperationalError):  # of a schema that is not ours
+        return not str(error).startswith(_NOT_DAMAGE)
+    return type(error) is sqlite3.DatabaseError
 
 
-def open_file(path: Path, max_bytes: int) -> sqlite3.Connection:
-    """Open or create the file, mode 0600. Raises sqlite3.DatabaseError."""
+def open_or_set_aside(path: Path, max_bytes: int, *, durable: bool) -> tuple[sqlite3.Connection, Path | None]:
+    """The opened file, and where a damaged one is now. One that is whole is never set aside: damage is what two looks
+    find. Raises sqlite3.Error, OSError."""
+    for look in (1, 2):
+        try:
+            return open_file(path, max_bytes, durable=durable), None
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            damage = error
+            log.debug("look %d at %s: %s", look, path, damage)
+    aside = set_aside(path, damage)
+    return open_file(path, max_bytes, durable=durable), aside
+
+
+def open_file(path: Path, max_bytes: int, *, durable: bool) -> sqlite3.Connection:
+    """Open or create the file, mode 0600; every commit is forced to the disk if `durable`. Raises sqlite3.Error."""
     database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
     try:
         database.execute(f"PRAGMA page_size={PAGE_BYTES}")
         require_intact(database)
         database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
+        set_durable(database, durable=durable)
         database.execute("PRAGMA cache_size=-256")
         database.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         database.execute("PRAGMA journal_size_limit=0")
@@ -50,19 +71,25 @@ def open_file(path: Path, max_bytes: int) -> sqlite3.Connection:
         database.executescript(_SCHEMA)
         for columns in _COLUMNS:  # a damaged schema may have other names
             database.execute(f"SELECT {columns} LIMIT 0")
-    except sqlite3.DatabaseError:
+    except BaseException:  # whatever it was, it is raised again
         database.close()
         raise
     path.chmod(0o600)
     return database
 
 
+def set_durable(database: sqlite3.Connection, *, durable: bool) -> None:
+    """Whether a commit waits for the disk. Raises sqlite3.Error."""
+    database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+
+
 def set_aside(path: Path, damage: sqlite3.Error) -> Path:
     """Move a damaged file out of the way; where it is now. Raises OSError."""
     aside = path.with_suffix(".damaged")
-    path.replace(aside)
-    for leftover in (f"{path}-wal", f"{path}-shm"):
-        Path(leftover).unlink(missing_ok=True)
+    # Its log first: SQLite would fold it into a new file. With its log, whoever mends it finds the newest, too.
+    for part in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{part}").replace(f"{aside}{part}")
     log.error("%s is damaged (%s): set aside as %s, starting anew", path, damage, aside)
     return aside
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from haidang_wire.errors import HaidangError
 
+from haidang_agent import deadline
 from haidang_agent.files import held
 from haidang_agent.known_time import KnownTime, is_impossible, may_believe
 from haidang_agent.system import boot_seconds
@@ -32,7 +33,12 @@ _NO_CHECK_TIME = 0x200000
 _NOT_YET_VALID, _HAS_EXPIRED = 9, 10
 # Its other codes for a chain that leads to no CA we trust.
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
-_MAX_ANSWER_BYTES = 8 * 1024 * 1024
+# Whoever answers may be anybody who got hold of the collector: what an answer may cost is bounded.
+_MOST_BYTES = 256 * 1024
+_MOST_BYTES_OF = {"/v1/assignment": 2 * 1024 * 1024}
+_MOST_TEXT = 300
+# A whole exchange, of a large delivery over a slow line, takes so many times what one operation may.
+_WHOLE = 8
 
 
 class NetworkError(HaidangError):
@@ -63,16 +69,31 @@ class Answer:
         """The body as JSON; raises HaidangError when it is none."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HaidangError("the collector's answer is not JSON", remedy="Is it really a collector?") from error
 
     def problem(self) -> str:
         """What an RFC 9457 problem document says, or the status."""
         try:
             document = json.loads(self.body)
-            return str(document.get("detail") or document.get("title") or self.status)
-        except (ValueError, AttributeError):
+            return printable(document.get("detail") or document.get("title") or self.status)
+        except (ValueError, AttributeError, RecursionError):
             return f"HTTP status {self.status}"
+
+
+def printable(text: object) -> str:
+    """A text of somebody else's for a log or a terminal: one line, of a bounded length."""
+    short = str(text)[:_MOST_TEXT] if isinstance(text, (str, int, float)) else type(text).__name__
+    return "".join(each if each.isprintable() else " " for each in short)
+
+
+def _seconds_ahead(date: str, now: float) -> float | None:
+    """A clock minus ours, by a Date header (RFC 9110, section 6.6.1)."""
+    try:
+        parsed = email.utils.parsedate_tz(date)
+        return email.utils.mktime_tz(parsed) + 0.5 - now if parsed else None
+    except (ValueError, TypeError, IndexError, OverflowError):  # of digits that are no date
+        return None
 
 
 class Transport:
@@ -181,17 +202,22 @@ class Transport:
     def _open(self) -> http.client.HTTPSConnection:
         proxy = self._proxy()
         host, port = proxy or (self.host, self.port)
+        connection = http.client.HTTPSConnection(self.host, self.port, timeout=self._timeout, context=self._context)
+        connection.auto_open = False  # only we connect, with an end
+        opened = None
         try:
-            connection = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=self._context)
+            opened = deadline.dial(host, port, self._timeout, time.monotonic() + 2 * self._timeout)
             if proxy:
-                connection.set_tunnel(self.host, self.port)
-            connection.connect()
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                deadline.tunnel(opened, self.host, self.port)
+            connection.sock = deadline.wrap(opened, self._context, self.host)
             return connection
         except ssl.SSLCertVerificationError:
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise self._wrap(error) from error
+        finally:
+            if opened is not None and connection.sock is None:
+                opened.close()
 
     @property
     def proxied(self) -> bool:
@@ -227,7 +253,7 @@ class Transport:
         try:
             self.connect()
             return self._exchange(method, path, body, headers or {})
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self.close()
             if not kept or isinstance(error, TimeoutError):
                 raise self._wrap(error) from error
@@ -235,14 +261,19 @@ class Transport:
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         assert self._connection is not None
+        assert isinstance(self._connection.sock, deadline.Tls)
+        self._connection.sock.ends = time.monotonic() + _WHOLE * self._timeout
         asked = boot_seconds()
         self._connection.request(method, path, body, {"User-Agent": "haidang-agent", **headers})
         response = self._connection.getresponse()
-        data = response.read(_MAX_ANSWER_BYTES)
+        most = _MOST_BYTES_OF.get(path, _MOST_BYTES)
+        data = response.read(most + 1)
+        if len(data) > most:
+            self.close()
+            raise HaidangError(f"an answer of more than {most} bytes", where=self.url)
         heard, now = boot_seconds(), time.time()
         names = {name.lower(): value for name, value in response.getheaders()}
-        date = email.utils.parsedate_tz(names.get("date", ""))
-        offset = email.utils.mktime_tz(date) + 0.5 - now if date else None
+        offset = _seconds_ahead(names.get("date", ""), now)
         if response.will_close or not response.isclosed():
             self.close()
         return Answer(response.status, names, data, offset, asked, heard)
@@ -265,7 +296,9 @@ class Transport:
             return NetworkError("connection refused", where=self.url, remedy=remedy)
         if isinstance(error, TimeoutError):
             return NetworkError("no answer in time", where=self.url, remedy="Check the WAN link and firewalls")
-        return NetworkError(str(error) or type(error).__name__, where=self.url, remedy="Check the WAN link and routes")
+        return NetworkError(
+            printable(str(error) or type(error).__name__), where=self.url, remedy="Check the WAN link and routes"
+        )
 
     def _tls_error(self, error: ssl.SSLError) -> TlsError:
         said = getattr(error, "verify_message", "") or error.reason or "handshake failed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import math
 import random
 import sqlite3
 import threading
@@ -23,13 +24,15 @@ from haidang_agent.identity import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.spool import Pending, Spool
 from haidang_agent.system import boot_seconds
-from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
+from haidang_agent.transport import Answer, NetworkError, TlsError, Transport, printable
 
 log = logging.getLogger(__name__)
 
 # Sources of one agent run within a second of each other: one request takes them all.
 _COALESCE_SECONDS = 1.0
 _BACKOFF_FIRST_SECONDS = 1.0
+_LAST_AGAIN_SECONDS = 0.5
+_LONGEST_RETRY_SECONDS = 3600.0
 _RENEWAL_RETRY_SECONDS = 3600.0
 # A reading that was longer under way is asked for again: on a line that loses packets the next may be faster.
 _READING_SECONDS = 1.0
@@ -88,11 +91,26 @@ class Uplink(threading.Thread):
         self._work.set()
 
     def stop(self, seconds: float) -> None:
-        """One last try to deliver, for at most so many seconds."""
+        """Deliver what is newest once more, for at most so many seconds. Over a connection of its own: the turn under
+        way may hang in its, and the end of a back-off is not waited for."""
+        ends = time.monotonic() + seconds
         self._stop_asked.set()
         self._urgent.set()
         self._work.set()
-        self.join(seconds)
+        last = threading.Thread(target=self._say_last, args=(ends,), name="last delivery", daemon=True)
+        last.start()
+        last.join(seconds)
+
+    def _say_last(self, ends: float) -> None:
+        try:
+            last = Uplink(self.identity, self._spool, self._assignments, self._config)
+        except HaidangError as error:
+            log.warning("%s", error)
+            return
+        last.state, last._next_renewal_try = self.state, math.inf
+        while last._turn() and time.monotonic() + _LAST_AGAIN_SECONDS < ends:
+            time.sleep(_LAST_AGAIN_SECONDS)
+        last._transport.close()
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
@@ -116,7 +134,7 @@ class Uplink(threading.Thread):
     def _turn(self) -> float:
         """Deliver everything that waits; the seconds to wait before the next try, or 0."""
         try:
-            while True:
+            while not self._stop_asked.is_set():
                 as_of = boot_seconds()
                 pending = self._spool.newest(self._config.batch_reports)
                 if not pending:
@@ -134,6 +152,9 @@ class Uplink(threading.Thread):
             return self._failed("tls", str(error))
         except HaidangError as error:
             return self._failed("collector", str(error))
+        except Exception as error:  # whatever somebody answers, what is measured is kept, and tried again
+            log.exception("a delivery failed")
+            return self._failed("collector", f"a delivery failed: {error!r}")
         return 0.0
 
     def _deliver(self, pending: list[Pending], as_of: float) -> float:
@@ -193,15 +214,15 @@ class Uplink(threading.Thread):
         try:
             refused = {(r["epoch"], r["sequence"]): r["detail"] for r in receipt["refused"]}
             received = float(receipt["received"])
-            left_out = [f"{r['epoch']}/{r['sequence']}: {r['detail']}" for r in receipt.get("left_out", ())]
-            wait = max(0.0, min(_WAIT_MAX_SECONDS, float(receipt.get("wait", 0.0))))
-        except (KeyError, TypeError, ValueError) as error:
+            if not math.isfinite(received):
+                raise ValueError("a time for `received`")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise HaidangError(f"the collector's receipt lacks {error}", where=self.identity.collector) from error
         for text in left_out:
             log.warning("the collector leaves something of report %s out", text)
         keys = {(p.epoch, p.sequence) for p in pending}
-        for key, detail in refused.items():
-            log.warning("the collector refuses report %d/%d: %s", *key, detail)
+        for key in keys & set(refused):
+            log.warning("the collector refuses report %d/%d: %s", *key, printable(refused[key]))
         self._spool.forget(keys - set(refused))
         if keys & set(refused):
             self._spool.forget(keys & set(refused), refused=True)
@@ -299,6 +320,7 @@ class Uplink(threading.Thread):
 def _retry_after(answer: Answer | None) -> float:
     """Retry-After in seconds (RFC 9110, section 10.2.3; the date form is not used by collectors)."""
     try:
-        return min(3600.0, max(0.0, float(answer.headers.get("retry-after", "0")))) if answer else 0.0
+        seconds = float(answer.headers.get("retry-after", "0")) if answer else 0.0
     except ValueError:
         return 0.0
+    return min(_LONGEST_RETRY_SECONDS, max(0.0, seconds)) if math.isfinite(seconds) else 0.0

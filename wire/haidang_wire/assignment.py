@@ -12,6 +12,12 @@ from typing import Any
 
 from haidang_wire.errors import HaidangError
 
+MOST_OF_A_KIND = 10_000
+"""An agent takes no more devices, paths or services than this."""
+
+_MOST_TEXT = 2_000
+_MOST_ADDRESSES = 100
+
 
 @dataclass(frozen=True)
 class AssignedDevice:
@@ -96,13 +102,15 @@ def _list(document: Any, name: str, default: Any) -> list[Any]:
     value = document.get(name, default) if isinstance(document, dict) else None
     if not isinstance(value, list):
         raise HaidangError(f"{name} must be a list")
+    if len(value) > MOST_OF_A_KIND:
+        raise HaidangError(f"{name}: {len(value)} are more than {MOST_OF_A_KIND}")
     return value
 
 
 def _device(where: str, value: Any) -> AssignedDevice:
     others = value.get("trap_addresses", []) if isinstance(value, dict) else []
-    if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
-        raise HaidangError(f"{where}.trap_addresses must be a list of texts")
+    if not isinstance(others, list) or len(others) > _MOST_ADDRESSES or not all(map(_is_text, others)):
+        raise HaidangError(f"{where}.trap_addresses must be a list of at most {_MOST_ADDRESSES} texts")
     known = _known(where, value, AssignedDevice, needed=("id", "address"))
     return AssignedDevice(**{**known, "trap_addresses": tuple(others)})
 
@@ -116,10 +124,16 @@ def _known(where: str, value: Any, kind: type, needed: tuple[str, ...]) -> dict[
         if field.name not in value or field.name == "trap_addresses":
             continue
         given = value[field.name]
-        if type(given) is not (int if field.name.endswith("port") else str):
-            raise HaidangError(f"{where}.{field.name} is {given!r}")
+        good = type(given) is int and 0 <= given <= 65535 if field.name.endswith("port") else _is_text(given)
+        if not good:
+            raise HaidangError(f"{where}.{field.name} is {str(given)[:100]!r}")
         found[field.name] = given
     for name in needed:
         if not found.get(name):
             raise HaidangError(f"{where}.{name} is missing")
     return found
+
+
+def _is_text(value: Any) -> bool:
+    """One line of what can be shown: it stands in logs, and in files of UTF-8."""
+    return isinstance(value, str) and len(value) <= _MOST_TEXT and (value.isprintable() or not value)

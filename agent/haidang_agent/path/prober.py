@@ -87,6 +87,8 @@ class Prober:
                 del self.paths[target]
                 self._missing.pop(path.number, None)
                 self.doubtful.discard(target)
+                self.changed.discard(target)
+        self._sent = deque((when, path) for when, path in self._sent if self.paths.get(path.assigned.target) is path)
         now = time.monotonic()
         new = [target for target in wanted if target not in self.paths]
         for place, target in enumerate(new):

@@ -71,6 +71,7 @@ class Paths:
                     current = self._assignments.current
                     prober.assign(self._wanted())
                     self._route_due = {target: self._route_due.get(target, 0.0) for target in prober.paths}
+                    self._routes = {target: route for target, route in self._routes.items() if target in prober.paths}
                 wait = prober.turn()
                 now = time.monotonic()
                 if prober.paths and (now >= state_due or (prober.changed and now >= said + _BETWEEN_SECONDS)):
@@ -153,6 +154,8 @@ class Paths:
             route = await asyncio.get_running_loop().run_in_executor(None, discover, path.assigned.address)
         except OSError as error:
             log.warning("the route to %s can't be found: %s", target, error)
+            return
+        if target not in self._route_due:  # it was taken away meanwhile
             return
         before = self._routes.get(target)
         self._routes[target] = route

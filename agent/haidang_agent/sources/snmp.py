@@ -82,7 +82,8 @@ class Snmp:
         changed = asyncio.Event()
 
         def on_change() -> None:  # from the uplink's thread
-            loop.call_soon_threadsafe(changed.set)
+            with contextlib.suppress(RuntimeError):  # a loop that was closed meanwhile
+                loop.call_soon_threadsafe(changed.set)
 
         self._assignments.listeners.append(on_change)
         try:
