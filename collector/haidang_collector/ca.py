@@ -49,6 +49,11 @@ class Issued:
     serial: str
     authority: str
 
+    @property
+    def issued(self) -> float:
+        """When it was made, to a second."""
+        return self.begins + _BACKDATED.total_seconds()
+
 
 @dataclass(frozen=True)
 class Presented:
@@ -63,7 +68,7 @@ class Presented:
 
     @property
     def issued(self) -> float:
-        """When it was made."""
+        """When it was made, to a second."""
         return self.begins + _BACKDATED.total_seconds()
 
 

@@ -64,11 +64,9 @@ class Certificates:
         if shown.authority not in self.authorities:
             raise Problem(403, "identity", kept.REASONS["authority"])
         self.follow(now)
-        known = self._known.get(shown.serial)
-        if known is None or (known.kind, known.name) != (shown.kind, shown.name) or known.until <= now:
-            known = self._adopt(shown, now) if known is None else None
-            if known is None:
-                raise self._refusal(shown.serial)
+        known = self._known.get(shown.serial) or self._adopt(shown, now)
+        if known is None or known.until <= now or (known.kind, known.name) != (shown.kind, shown.name):
+            raise self._refusal(shown)
         if not known.used:
             self._first_use(shown.serial, known)
 
@@ -121,7 +119,7 @@ class Certificates:
             self._drop(serial)  # its name was revoked in this moment
         self._used -= used
         for serial in adopted:
-            del self._adopted[serial]
+            self._adopted.pop(serial, None)
 
     def close(self) -> None:
         """No more questions."""
@@ -166,12 +164,12 @@ class Certificates:
         self._add(shown.serial, known)
         return known
 
-    def _refusal(self, serial: str) -> Problem:
+    def _refusal(self, shown: Presented) -> Problem:
         try:
             with self._engine.connect() as connection:
-                row = kept.known(connection, serial)
+                row = kept.known(connection, shown.serial)
         except sa.exc.DatabaseError:
             row = None
-        if row is None:
+        if row is None or (row.kind, row.name) != (shown.kind, shown.name):
             return Problem(401, "identity", "the certificate is not known here: it was never issued, or long ended")
         return Problem(403, "identity", kept.REASONS.get(row.reason, "the certificate no longer counts"))

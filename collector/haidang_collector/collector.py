@@ -282,6 +282,7 @@ class Collector:
             identities.note_certificate(connection, agent, issued)
             return agent, site, issued
 
+        await self.certificates.keep(time.time())  # which one is in use: unused ones end with this
         agent, site, issued = await self.ledger.run(buy)
         self.latest.enrol(agent, site)
         return agent, site, issued
@@ -298,6 +299,7 @@ class Collector:
             identities.note_certificate(connection, agent, issued)
             return site, issued
 
+        await self.certificates.keep(time.time())
         return await self.ledger.run(buy)
 
     # Background

@@ -71,8 +71,8 @@ def note_issued(connection: sa.Connection, kind: str, name: str, issued: Issued)
         _revoke(connection, unused, now, "replaced")
     connection.execute(
         sa.insert(certificates).values(
-            serial=issued.serial, kind=kind, name=name, authority=issued.authority, issued=now, ends=issued.ends,
-            used=None, revoked=None, reason="", change=_next_change(connection),
+            serial=issued.serial, kind=kind, name=name, authority=issued.authority, issued=issued.issued,
+            ends=issued.ends, used=None, revoked=None, reason="", change=_next_change(connection),
         )
     )  # fmt: skip
     if kind == "agent":
