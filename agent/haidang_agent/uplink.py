@@ -175,6 +175,8 @@ class Uplink(threading.Thread):
     def _not_taken(self, answer: Answer) -> float:
         if answer.status in (401, 403):
             return self._failed("identity", f"the collector refuses this agent: {answer.problem()}", answer)
+        if answer.status == 429:
+            return self._asked_to_wait(answer)
         return self._failed("collector", f"the collector answers: {answer.problem()}", answer)
 
     def _ask_time(self) -> Answer | None:
@@ -216,10 +218,12 @@ class Uplink(threading.Thread):
             received = float(receipt["received"])
             if not math.isfinite(received):
                 raise ValueError("a time for `received`")
+            left_out = [f"{r['epoch']}/{r['sequence']}: {r['detail']}" for r in receipt.get("left_out", ())]
+            wait = max(0.0, min(_WAIT_MAX_SECONDS, float(receipt.get("wait", 0.0))))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise HaidangError(f"the collector's receipt lacks {error}", where=self.identity.collector) from error
         for text in left_out:
-            log.warning("the collector leaves something of report %s out", text)
+            log.warning("the collector leaves something of report %s out", printable(text))
         keys = {(p.epoch, p.sequence) for p in pending}
         for key in keys & set(refused):
             log.warning("the collector refuses report %d/%d: %s", *key, printable(refused[key]))

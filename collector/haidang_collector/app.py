@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from haidang_collector import exposition
 from haidang_collector.answers import InPieces
 from haidang_collector.api import audit, installer, inventory, operations
-from haidang_collector.bodies import body, problems, read, read_model
+from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
@@ -202,13 +202,12 @@ def create_app(collector: Collector) -> ASGIApp:
     async def reports(request: Request) -> Response:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
         agent = collector.peers.require_agent(request.scope).name
-        sent = await read(request, collector.settings.limits.body_bytes)
-        limits = collector.settings.limits
-        received = collector.time_base.now()
-        data = ingest.decompress(sent, request.headers.get("content-encoding", ""), limits)
-        batch = ingest.read_delivery(data, collector.speaker(agent), received, limits)
-        batch.abandoned = await request.is_disconnected()
-        receipt = await collector.take(batch)
+        speaker = collector.speaker(agent)
+        collector.disk.require_room()
+        async with collector.intake.turn(agent, request) as turn:
+            batch = await turn.batch(speaker)
+            batch.abandoned = await request.is_disconnected()
+            receipt = await collector.take(batch, turn.allowance)
         if receipt.accepted + receipt.duplicates == 0:
             extensions = msgspec.to_builtins(receipt)
             raise Problem(422, "refused", receipt.refused[0].detail, field="$.reports", extensions=extensions)

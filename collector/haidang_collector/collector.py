@@ -22,7 +22,8 @@ from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries, redate
+from haidang_collector.delivery import Deliveries, Outcome
+from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
@@ -33,6 +34,7 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.housekeeping import forget_old
 from haidang_collector.ledger.tables import latest
+from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
@@ -163,6 +165,7 @@ class Collector:
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
+        left_out += self._over_quota(batch, outcome)
         batch.follow(self.time_base)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         if outcome.stopped is not None:

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -22,26 +22,16 @@ import sqlalchemy as sa
 from haidang_wire.report import Report, expiry
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.clock import SET_SECONDS, TimeBase, boot
+from haidang_collector.clock import TimeBase
 from haidang_collector.ingest import Batch, Prepared, unwritable
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
 from haidang_collector.ledger import facts, quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError, is_storage
-from haidang_collector.ledger.tables import (
-    agents,
-    delivered,
-    events,
-    fact_history,
-    facts,
-    late,
-    latest,
-    machine_documents,
-    machines,
-    network_devices,
-    time_base,
-)
+from haidang_collector.ledger.holdings import ROW_BYTES, Holding, Keeper
+from haidang_collector.ledger.tables import agents, delivered, events, late, latest
+from haidang_collector.ledger.time_base import redate
 from haidang_collector.problems import Problem
 from haidang_collector.telemetry import Telemetry
 
@@ -95,7 +85,9 @@ class _Waiting:
 
     def __init__(self, batch: Batch) -> None:
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.batch = batch
         self.piece = batch
+        self._rejected = batch.rejected
         self._left = deque(sorted(batch.prepared, key=lambda prepared: prepared.taken, reverse=True))
         self._outcome = Outcome()
 
@@ -106,13 +98,13 @@ class _Waiting:
         while self._left and weight < _TURN:
             reports.append(self._left.popleft())
             weight += _weight(reports[-1])
-        self.piece = replace(self.piece, prepared=reports)
+        self.piece = replace(self.batch, prepared=reports, rejected=self._rejected)
         return weight
 
     def is_over(self, result: Outcome | Problem) -> bool:
         """Take in what became of a piece. Over, it is answered."""
         self._outcome.add(result)
-        self.piece.rejected = {}  # kept with the first
+        self._rejected = {}  # kept with the first
         if self._left and self._outcome.problem is None:
             return False
         if not self.done.done():  # the client may have gone away meanwhile
@@ -134,7 +126,14 @@ class Deliveries:
     """The queue and its worker. `run()` is the task that owns it."""
 
     def __init__(
-        self, ledger: Ledger, telemetry: Telemetry, time_base: TimeBase, *, limit: int, keep_late: bool
+        self,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        time_base: TimeBase,
+        *,
+        limit: int,
+        keep_late: bool,
+        keeper: Keeper | None = None,
     ) -> None:
         self._ledger = ledger
         self._time_base = time_base
@@ -161,12 +160,9 @@ class Deliveries:
     async def run(self) -> None:
         """Write groups until cancelled."""
         while True:
-            group = [await self._queue.get()]
-            while len(group) < _GROUP and not self._queue.empty():
-                group.append(self._queue.get_nowait())
+            await self._some.wait()
             self._writer.follow(self._time_base)
-            for waiting in group:
-                waiting.batch.follow(self._time_base)
+            group = self._next_group()
             try:
                 await self._write(group)
             except BaseException:  # a defect, or the end: those who wait are told, and it is raised again
@@ -181,8 +177,10 @@ class Deliveries:
         group: list[_Waiting] = []
         weight = 0
         while self._queue and weight < _GROUP:
-            group.append(self._queue.popleft())
-            weight += group[-1].begin_piece()
+            waiting = self._queue.popleft()
+            waiting.batch.follow(self._time_base)
+            weight += waiting.begin_piece()
+            group.append(waiting)
         return group
 
     async def _write(self, group: list[_Waiting]) -> None:
@@ -309,7 +307,7 @@ class _Writer:
             self._chunks.popitem(last=False)
         self._shown.update(self._shown_changed)
         self._dated_by = self._anchor
-        self.roll_back()
+        self._learnt_nothing()
 
     def roll_back(self) -> None:
         """Forget what the last transaction learnt."""
@@ -492,24 +490,14 @@ class _Rows:
             connection.execute(sa.update(agents).where(agents.c.id == agent).values(stopped=stopped))
 
 
-def redate(connection: sa.Connection, anchor: float, now: float) -> float:
-    """Date by another time base; the seconds by which the clock was set, here or while nothing ran. What is current is
-    as old as it was then. After another boot nobody can say; but nothing is of the future, where it would be newer
-    than all that comes."""
-    present, moved = boot(), 0.0
-    known = connection.execute(sa.select(time_base.c.boot, time_base.c.anchor)).first()
-    if known is not None and present and known.boot == present and abs(anchor - known.anchor) >= SET_SECONDS:
-        moved = anchor - known.anchor
-        connection.execute(sa.update(latest).values(taken=latest.c.taken + moved))
-    connection.execute(sa.update(latest).where(latest.c.taken > now).values(taken=0.0))
-    connection.execute(_UPSERT_TIME_BASE, {"id": 1, "boot": present, "anchor": anchor})
-    for seen in _SEEN:
-        connection.execute(sa.update(seen.table).where(seen > now).values({seen.name: now}))
-    return moved
+def _documents(prepared: Prepared) -> int:
+    known = len(prepared.report.facts) + len(prepared.report.events)
+    return known + len(prepared.unknown_facts) + len(prepared.unknown_events)
 
 
-def _facts_are_kept(connection: sa.Connection, prepared: Prepared) -> bool:
-    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone."""
+def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str] | None:
+    """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone. How many are
+    left out, by quota; None when it is refused."""
     if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == "inventory"):
         return Counter()
     try:
@@ -553,10 +541,8 @@ def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
 
 
 # By which what is older is told from what is newer.
-_SEEN = (facts.c.seen, machines.c.last_seen, machine_documents.c.seen, network_devices.c.last_seen)
 _UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
 _UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report"])
-_UPSERT_TIME_BASE = _upsert(time_base, ["id"], ["boot", "anchor"])
 _BITS = sa.select(delivered.c.bits).where(
     delivered.c.agent == sa.bindparam("of"),
     delivered.c.epoch == sa.bindparam("in"),

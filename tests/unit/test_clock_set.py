@@ -15,11 +15,12 @@ from haidang_agent.system import boot_seconds
 from haidang_collector import delivery as module
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Outcome, _Writer, redate
+from haidang_collector.delivery import Outcome, _Writer
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.evidence import PathState
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.watch import Watch
