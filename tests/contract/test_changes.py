@@ -31,7 +31,7 @@ from tests.conftest import REGISTRY
 # Commands by what they do; those that are no change of the collector's state.
 READ = {
     "token list", "agents list", "installer", "backup", "registry check", "registry routes", "maintenance list", "audit",
-    "sla", "report", "serve", "certificates list", "ca show",
+    "sla", "report", "serve", "certificates list", "ca show", "quarantine list", "quarantine show",
 }  # fmt: skip
 # One after the other: what each needs stands before it. `{…}` is what an earlier one printed.
 CHANGES: list[tuple[str, str, Action]] = [
@@ -47,6 +47,7 @@ CHANGES: list[tuple[str, str, Action]] = [
     ("ca retire", "--force", Action.CA_RETIRE),
     ("maintenance add", "ttdl --lasts 1h", Action.MAINTENANCE_PLAN),
     ("maintenance end", "{work}", Action.MAINTENANCE_END),
+    ("quarantine clear", "", Action.QUARANTINE_CLEAR),
     ("restore", "--force {folder}/saved.tar.gz", Action.STATE_RESTORE),
 ]
 # (method, path) of routes that are not safe: the body that makes each change something, and as what it is noted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import pytest
 from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.system import boot_seconds
-from haidang_collector import delivery as module
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Outcome, _Writer
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger import time_base as module
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.evidence import PathState
@@ -152,12 +153,12 @@ def test_a_clock_that_is_set_while_nothing_runs_makes_nothing_fresh(center: Cent
 
 
 def test_after_another_boot_nothing_is_of_the_future(center: Center, monkeypatch: pytest.MonkeyPatch) -> None:
-    center.store(center.receive(facts=[{"kind": "x", "key": "y", "body": {"is": 1}}]))
+    center.store(center.receive(facts=[{"kind": "x", "key": "may-1", "body": {"is": 1}}]))
     monkeypatch.setattr(module, "boot", lambda: "another")
     center.seconds, center.set_by = 5.0, -3600.0  # a dead battery
     center.begin()
     assert center.kept() == 0.0
-    outcome = center.store(center.receive(facts=[{"kind": "x", "key": "y", "body": {"is": 2}}]))
+    outcome = center.store(center.receive(facts=[{"kind": "x", "key": "may-1", "body": {"is": 2}}]))
     assert len(outcome.live) == 1
     with center.ledger.transaction() as connection:
         assert connection.exec_driver_sql("SELECT body FROM facts").scalar_one() == '{"is": 2}'
@@ -176,7 +177,7 @@ def test_whoever_gave_up_waiting_is_stored_and_not_shown(center: Center) -> None
     assert len(center.store(batch).late) == 1
     assert center.age_shown() is None
     # Its goodbye counts: who says that does not wait for long.
-    event = {"kind": "agent_stopped", "at": 1.0, "body": {}}
+    event = {"kind": "agent_stopped", "at": time.time(), "body": {}}
     batch = center.receive(source="lifecycle", samples=[], events=[event])
     batch.abandoned = True
     assert center.store(batch).stopped is True
@@ -221,10 +222,10 @@ def test_latest_moves_what_it_shows_and_nothing_else() -> None:
     for agent in ("may-1", "may-2"):
         latest.enrol(agent, "ttdl")
     document = json.dumps(report(interval=10)).encode()
-    latest.put("may-1", prepare(document, 0, Speaker("may-1", "ttdl"), 1000.0, LIMITS))
+    latest.put("may-1", prepare(document, 0, Speaker("may-1", "ttdl"), UNIX + 1000.0, LIMITS))
     latest.move(-500.0)
-    assert (latest.agents["may-1"].last_taken, latest.agents["may-2"].last_taken) == (500.0, 0.0)
-    latest.expire(524.9)
+    assert (latest.agents["may-1"].last_taken, latest.agents["may-2"].last_taken) == (UNIX + 500.0, 0.0)
+    latest.expire(UNIX + 524.9)
     assert latest.series == 1
-    latest.expire(525.1)
+    latest.expire(UNIX + 525.1)
     assert latest.series == 0

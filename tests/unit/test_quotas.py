@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector.audit import Principal
+from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries, Outcome
 from haidang_collector.disk import Disk
 from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
@@ -131,7 +132,7 @@ def test_a_large_delivery_lets_the_others_pass(tmp_path: Path) -> None:
         return outcome
 
     async def run() -> list[Outcome]:
-        deliveries = Deliveries(ledger, Telemetry(), limit=10, keep_late=False)
+        deliveries = Deliveries(ledger, Telemetry(), TimeBase(), limit=10, keep_late=False)
         worker = asyncio.create_task(deliveries.run())
         outcomes = await asyncio.gather(
             store(deliveries, "flood", 1000), store(deliveries, "pc-1", 1), store(deliveries, "pc-2", 3)
@@ -154,7 +155,7 @@ def test_what_is_stored_of_a_delivery_that_fails_is_told(tmp_path: Path) -> None
         identities.add_agent(connection, Principal.itself(), "flood", "ttdl", "t", 0.0)
 
     async def run() -> tuple[Outcome, Outcome]:
-        deliveries = Deliveries(ledger, Telemetry(), limit=10, keep_late=False)
+        deliveries = Deliveries(ledger, Telemetry(), TimeBase(), limit=10, keep_late=False)
         whole = batch("flood", 1000)
         first = asyncio.create_task(deliveries.store(whole))
         await asyncio.sleep(0)  # it waits
