@@ -56,7 +56,7 @@ class Assignments:
             )
             for agent, assignment in self._of.items()
         }  # fmt: skip
-        self._runs = _runs(registry) if registry else {}
+        self._runs = runs(registry) if registry else {}
 
     def of(self, agent: str, site: str) -> Assignment:
         """What an agent of this site is to watch."""
@@ -83,7 +83,7 @@ class Assignments:
 _ITSELF, _NOBODY = Rights(), Rights(itself=False)
 
 
-def _runs(registry: Registry) -> dict[str, bool]:
+def runs(registry: Registry) -> dict[str, bool]:
     """Device → whether an agent of its name is believed to run on it: nobody polls it, or the registry has a probe or
     a host of that name as well."""
     machines = {site.probe for site in registry.sites} | {host.id for host in registry.hosts}

@@ -19,7 +19,6 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla
-from haidang_collector.outage.model import Window
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain
@@ -239,14 +238,14 @@ def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> Non
     now = time.time()
     with ledger.transaction() as connection:
         registry = _registry_in_force(connection)
-        windows = [Window(each.element, each.begins, each.ends) for each in outages.list_planned(connection, *period)]
-        figures = sla.figures(registry, period, outages.downtimes_between(connection, *period), windows, now)
+        judged = settings.outages.sla_judged_ratio
+        figures = sla.figures(registry, period, outages.record(connection, *period), now, judged)
         listed = outages.between(connection, *period)
     if options.carrier and not any(carrier.id == options.carrier for carrier in registry.carriers):
         raise HaidangError(f"there is no carrier {options.carrier!r}")
     if period[0] >= now:
         raise HaidangError(f"{options.month} has not begun")
-    made = report.Report(registry, options.month, figures, listed, options.carrier)
+    made = report.Report(registry, options.month, figures, listed, options.carrier, judged)
     print(report.table(made, options.language), end="")
     name = f"sla-{options.month}" + (f"-{options.carrier}" if options.carrier else "")
     files = {f"{name}.csv": report.as_csv(made).encode(), f"{name}.pdf": report.as_pdf(made, options.language)}

@@ -75,7 +75,7 @@ class Collector:
         self.registry: Registry | None = None
         self.assignments = Assignments()
         self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
-        self.plan = PlanWatch(self.ledger)
+        self.plan = PlanWatch(self.ledger, self.telemetry)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
         self._registry_loaded = 0.0
@@ -326,10 +326,10 @@ class Collector:
         await self._follow_certificates(time.time())
         loaded, known = await self.ledger.run(_registry_and_agents)
         if loaded != self._registry_loaded:
-            self._registry_loaded, self.registry = await self.ledger.run(identities.load_registry)
-            self.assignments = Assignments(self.registry)
-            await self.outages.use(self.registry)
-            self.plan.use(self.registry)
+            at, registry = await self.ledger.run(identities.load_registry)
+            await self.outages.use(registry)  # a ledger that fails leaves the one before in force, as a whole
+            self.plan.use(registry)
+            self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         for agent in known:
             if agent.revoked is None:

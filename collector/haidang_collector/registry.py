@@ -206,20 +206,6 @@ class Registry(_Strict):
         at_level = (site.id for site in self.sites if site.level == "province")
         return self.province.center or next(at_level, "")
 
-    def watches_site(self, site: Site) -> bool:
-        """Whether anything tells that the site is reached: a probe at the center that knows its address."""
-        center = self.site(self.center)
-        return bool(site.address and center and center.probe) or site.id == self.center
-
-    def watches_circuit(self, circuit: Circuit) -> bool:
-        """Whether anything tells that a circuit carries nothing: a port at an end, a probe along it, or a site
-        that is watched at an end."""
-        sites = {site.id: site for site in self.sites}
-        near, far = (sites[end.site] for end in circuit.ends)
-        probes = (near.probe and circuit.ends[1].address) or (far.probe and circuit.ends[0].address)
-        ports = any(end.interface for end in circuit.ends)
-        return bool(ports or probes) or any(self.watches_site(site) for site in (near, far) if site.id != self.center)
-
     def asks(self, service: Service) -> str:
         """The agent that asks a service; empty when there is none."""
         center = self.site(self.center)

@@ -165,6 +165,14 @@ class Outages(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     flapping_hold_seconds: Annotated[
         float, Meta(ge=0, description="The same of one that came back and was lost again twice or more.")
     ] = 120.0
+    sla_judged_ratio: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="An SLA is judged, kept or not, when at least this share of the month so far was measured, planned work left out.",
+        ),
+    ] = 0.95
 
 
 class Console(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

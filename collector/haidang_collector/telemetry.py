@@ -60,6 +60,7 @@ class Telemetry:
         self.remote_write_samples = self._counter("remote_write_samples_total")
         self.remote_write_failures = self._counter("remote_write_failures_total")
         self.outage_evaluation = self._gauge("outage_evaluation_seconds")
+        self.disbelieved = self._counter("disbelieved_total")
         self.certificate_expiry = self._gauge("certificate_expiry_timestamp_seconds")
         self.connections = self._gauge("connections")
         self.connection_room = self._gauge("connection_room")
@@ -79,6 +80,8 @@ class Telemetry:
             self.task_failures.labels(task)
         for reason in ("queue_full", "rejected", "no_receiver", "unusable"):
             self.late_dropped.labels(reason)
+        for what in ("count", "event", "proof", "sign"):
+            self.disbelieved.labels(what)
         for reason in ("network", "status"):
             self.remote_write_failures.labels(reason)
         for reason in door.REASONS:

@@ -208,7 +208,7 @@ class Province:
                 for name, ends in CIRCUITS.items()
                 if site in ends
             ]  # fmt: skip
-            self.say(f"sw-{site}", site, "host", samples=samples)
+            self.say(f"sw-{site}", site, "host", interval=15, samples=samples)
 
     def _note(self, changes: Changes) -> None:
         for outage in changes.outages.values():

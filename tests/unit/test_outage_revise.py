@@ -43,14 +43,14 @@ class Kept(Province):
         }  # fmt: skip
         speaker = self.speaker(agent, site)
         prepared: Prepared = prepare(json.dumps(report).encode(), self.now - taken, speaker, self.now, Limits())
-        self.reviser.take(prepared)
+        self.reviser.take(prepared, self.engine.evidence.witnesses, self.engine.registry.center, self.now)
 
     def path(self, site: str, kind: str, at: float) -> None:
         event = {"kind": kind, "at": at, "body": {"target": "ttdl"}}
         self.late(f"sw-{site}", site, at + 3, events=[event])
 
     def revise(self) -> None:
-        asyncio.run(self.reviser.turn(self.engine))
+        asyncio.run(self.reviser.turn(lambda: self.engine, self.now))
 
     @property
     def outage(self) -> Outage:

@@ -14,7 +14,7 @@ from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, Outage, Says, Seen, Window
 from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.report import Report, as_csv, as_pdf, table
 from haidang_collector.registry import Registry
@@ -27,6 +27,21 @@ from tests.unit.province import registry
 REGISTRY = Registry.model_validate(registry())
 PERIOD = sla.month("2026-10")
 DAY = 86400.0
+JUDGED = 0.95
+
+
+def always(registry: Registry = REGISTRY, until: float = PERIOD[1]) -> list[Seen]:
+    """Everything was measured, from the month's beginning on."""
+    elements = [("circuit", circuit.id) for circuit in registry.circuits] + [("site", s.id) for s in registry.sites]
+    return [Seen(kind, element, Says.LIVE, PERIOD[0], until) for kind, element in elements]
+
+
+def figures(
+    downtimes: list[Downtime], work: list[Window], now: float = PERIOD[1], seen: list[Seen] | None = None,
+    registry: Registry = REGISTRY,
+) -> list[sla.Figures]:  # fmt: skip
+    record = sla.Record(downtimes, work, always(registry) if seen is None else seen)
+    return sla.figures(registry, PERIOD, record, now, JUDGED)
 
 
 def of(figures: list[sla.Figures], kind: str, element: str) -> sla.Figures:
@@ -53,7 +68,7 @@ def test_figures_count_downtime_without_planned_work() -> None:
         Downtime("site", "hub", at, "o1", at + 3600),
     ]
     work = [Window("hub", at + 5 * DAY - 1800, at + 5 * DAY + 3600)]
-    found = sla.figures(REGISTRY, PERIOD, downtimes, work, PERIOD[1] + DAY)
+    found = figures(downtimes, work, PERIOD[1] + DAY)
     circuit = of(found, "circuit", "r2-hub")
     assert circuit.down_seconds == 3600 + 600 + 3600 + 600
     assert circuit.outages == 3
@@ -71,7 +86,7 @@ def test_figures_count_downtime_without_planned_work() -> None:
 
 def test_an_open_outage_counts_until_now_and_the_rest_of_the_month_not_at_all() -> None:
     now = PERIOD[0] + 2 * DAY
-    found = sla.figures(REGISTRY, PERIOD, [Downtime("circuit", "r2-hub", now - 600, "o", None)], [], now)
+    found = figures([Downtime("circuit", "r2-hub", now - 600, "o", None)], [], now)
     circuit = of(found, "circuit", "r2-hub")
     assert (circuit.down_seconds, circuit.measured_seconds) == (600, 2 * DAY)
 
@@ -92,9 +107,10 @@ def test_intervals_are_what_counting_second_by_second_gives(
 
 
 def test_the_budget_is_of_the_whole_month() -> None:
-    figures = sla.Figures("circuit", "c", "v", 1, 31 * DAY * 0.001, DAY, sla_ratio=0.995)
+    figures = sla.Figures("circuit", "c", "v", 1, 31 * DAY * 0.001, DAY, 0.995, DAY)
     assert sla.budget_used(figures, PERIOD) == pytest.approx(0.2)
-    assert sla.budget_used(sla.Figures("circuit", "c", "v", 0, 0, DAY), PERIOD) is None
+    assert sla.budget_used(sla.Figures("circuit", "c", "v", 0, 0, DAY, 0, DAY), PERIOD) is None
+    assert sla.budget_used(sla.Figures("circuit", "c", "v", 0, 0, 0, 0.995, DAY), PERIOD) is None
 
 
 def made(carrier: str = "") -> Report:
@@ -103,7 +119,7 @@ def made(carrier: str = "") -> Report:
     outage = Outage(
         "hub-1", "site", "hub", "r2-hub", at, ("r2-hub",), {"hub", "x1"}, cause=Cause(Kind.FIBER_CUT), ended=at + 3661
     )
-    return Report(REGISTRY, "2026-10", sla.figures(REGISTRY, PERIOD, downtimes, [], PERIOD[1]), [(outage, 35)], carrier)
+    return Report(REGISTRY, "2026-10", figures(downtimes, []), [(outage, 35)], carrier)
 
 
 def test_the_table_and_csv_say_it_in_order() -> None:
@@ -127,7 +143,7 @@ def test_what_looks_like_a_formula_is_none_in_a_spreadsheet() -> None:
     report = Report(
         Registry.model_validate(document),
         "2026-10",
-        sla.figures(Registry.model_validate(document), PERIOD, [], [], PERIOD[1]),
+        figures([], [], registry=Registry.model_validate(document)),
         [],
     )
     assert "\"'=HYPERLINK" in as_csv(report)
@@ -180,6 +196,7 @@ def test_the_ledger_keeps_and_revises_outages(tmp_path: Path) -> None:
         assert kept.load_open(connection) == (
             [Outage("o", "site", "hub", "r2-hub", 1000.0, ("r2-hub",), {"hub"}, set(), outage.cause)],
             [down],
+            0,
         )
         outage.started, outage.cause = 999.0, Cause(Kind.POWER, (Remark("one", "một"), Remark("two", "hai")))
         kept.revise(connection, outage, "the site says so", 1020.0)
@@ -242,20 +259,127 @@ def test_the_commands_speak_to_people(tmp_path: Path) -> None:
     assert run("maintenance", "list").stdout == ""
 
 
-def test_what_nothing_tells_of_is_not_measured_rather_than_perfect() -> None:
+def promised(ratio: float = 0.995) -> Registry:
     document = registry()
-    document["sites"][1]["address"] = ""  # r1
     for circuit in document["circuits"]:
-        circuit["sla_availability_ratio"] = 0.995
-        circuit["ends"] = [{"site": end["site"]} for end in circuit["ends"]]
-    unwatched = Registry.model_validate(document)
-    found = sla.figures(unwatched, PERIOD, [], [], PERIOD[1])
-    assert of(found, "site", "r1").measured_seconds == 0
-    assert of(found, "circuit", "ttdl-r1").met is None  # no port, no address, and r1 is not watched
-    assert of(found, "circuit", "r1-r2").met  # r2 is
-    text = table(Report(unwatched, "2026-10", found, []), "en")
-    (line,) = [line for line in text.splitlines() if line.startswith("ttdl-r1")]
-    assert "100" not in line.replace("99.500%", "")
-    text = as_csv(Report(unwatched, "2026-10", found, []))
-    (row,) = [row for row in csv.DictReader(io.StringIO(text.lstrip("\ufeff"))) if row["element"] == "ttdl-r1"]
-    assert (row["availability_ratio"], row["sla_kept"]) == ("", "")
+        circuit["sla_availability_ratio"] = ratio
+    return Registry.model_validate(document)
+
+
+def line(text: str, of: str) -> str:
+    (found,) = [line for line in text.splitlines() if line.startswith(of)]
+    return found
+
+
+def csv_row(report: Report, of: str) -> dict[str, str]:
+    rows = csv.DictReader(io.StringIO(as_csv(report).lstrip("\ufeff")))
+    (found,) = [row for row in rows if row["element"] == of]
+    return found
+
+
+def test_what_nobody_measured_is_unmeasured_not_perfect() -> None:
+    found = figures([], [], seen=[], registry=promised())
+    circuit = of(found, "circuit", "ttdl-r1")
+    assert (circuit.measured_seconds, circuit.measured_ratio, circuit.availability_ratio) == (0, 0, None)
+    assert circuit.judgement == sla.Judgement.UNMEASURED
+    assert of(found, "carrier", "vta").availability_ratio is None
+    report = Report(promised(), "2026-10", found, [])
+    for language, unmeasured, unjudged in (
+        ("en", "unmeasured", "not judged"),
+        ("vi", "không đo được", "không đánh giá"),
+    ):
+        said = line(table(report, language), "ttdl-r1")
+        assert unmeasured in said
+        assert unjudged in said
+        assert "0.00%" in said
+        assert "100" not in said
+        assert f" {('yes', 'có')[language == 'vi']} " not in said
+    row = csv_row(report, "ttdl-r1")
+    assert (row["measured_ratio"], row["measured_seconds"]) == ("0.000000", "0.0")
+    assert (row["availability_ratio"], row["sla_kept"], row["judgement"]) == ("", "", "unmeasured")
+
+
+@pytest.mark.parametrize(
+    ("share", "down", "judgement", "kept_column", "words"),
+    [
+        (1.0, 0.0, "kept", "1", {"en": "yes", "vi": "có"}),
+        (0.96, 0.0, "kept", "1", {"en": "yes", "vi": "có"}),
+        (0.96, 0.05, "missed", "0", {"en": "NO", "vi": "KHÔNG"}),
+        (0.94, 0.0, "not_judged", "", {"en": "not judged", "vi": "không đánh giá"}),
+        (0.94, 0.05, "not_judged", "", {"en": "not judged", "vi": "không đánh giá"}),
+    ],
+)
+def test_an_sla_is_judged_only_where_enough_was_measured(
+    share: float, down: float, judgement: str, kept_column: str, words: dict[str, str]
+) -> None:
+    whole = PERIOD[1] - PERIOD[0]
+    seen = [Seen("circuit", "ttdl-r1", Says.LIVE, PERIOD[0], PERIOD[0] + share * whole)]
+    lost = [Downtime("circuit", "ttdl-r1", PERIOD[0], "o", PERIOD[0] + down * whole)] if down else []
+    found = figures(lost, [], seen=seen, registry=promised())
+    circuit = of(found, "circuit", "ttdl-r1")
+    assert circuit.judgement == judgement
+    assert circuit.measured_ratio == pytest.approx(share)
+    assert circuit.availability_ratio == pytest.approx(1 - down / share)
+    report = Report(promised(), "2026-10", found, [])
+    assert (csv_row(report, "ttdl-r1")["judgement"], csv_row(report, "ttdl-r1")["sla_kept"]) == (judgement, kept_column)
+    for language, word in words.items():
+        assert f"  {word}  " in line(table(report, language), "ttdl-r1")
+
+
+def test_downtime_counts_where_it_was_measured_alone() -> None:
+    """A collector that was away for the second half of an outage: neither its end nor its length is known."""
+    at = PERIOD[0] + DAY
+    seen = [
+        Seen("circuit", "r2-hub", Says.LIVE, PERIOD[0], at + 600),
+        Seen("circuit", "r2-hub", Says.LIVE, at + 4200, PERIOD[1]),
+    ]
+    circuit = of(figures([Downtime("circuit", "r2-hub", at, "o", at + 4800)], [], seen=seen), "circuit", "r2-hub")
+    assert (circuit.down_seconds, circuit.outages) == (600 + 600, 1)
+    assert circuit.measured_seconds == PERIOD[1] - PERIOD[0] - 3600
+
+
+def test_late_reports_fill_what_they_prove_as_they_say() -> None:
+    at = PERIOD[0] + DAY
+    live = [
+        Seen("circuit", "r2-hub", Says.LIVE, PERIOD[0], at),
+        Seen("circuit", "r2-hub", Says.LIVE, at + 3600, PERIOD[1]),
+    ]
+
+    def late(*parts: tuple[Says, float, float], downtimes: list[Downtime] | None = None) -> tuple[float, float, int]:
+        seen = [*live, *(Seen("circuit", "r2-hub", says, at + begins, at + ends) for says, begins, ends in parts)]
+        circuit = of(figures(downtimes or [], [], seen=seen), "circuit", "r2-hub")
+        return circuit.measured_seconds - (PERIOD[1] - PERIOD[0]) + 3600, circuit.down_seconds, circuit.outages
+
+    assert late() == (0, 0, 0)
+    assert late((Says.UP, 0, 1800)) == (1800, 0, 0)
+    assert late((Says.DOWN, 600, 1800)) == (1200, 1200, 1)
+    assert late((Says.DOWN, 600, 1800), (Says.UP, 1200, 3600)) == (3000, 600, 1)  # the other end's probe got through
+    assert late((Says.LINK, 0, 1800), (Says.DOWN, 600, 1200)) == (1800, 600, 1)  # a carrier that lets nothing through
+    assert late((Says.DARK, 600, 1200), (Says.UP, 0, 3600)) == (3600, 600, 1)
+    assert late((Says.DOWN, -600, 4200)) == (3600, 3600, 1)  # what the engine judged stands
+    known = [Downtime("circuit", "r2-hub", at - 60, "o", at + 1200)]
+    assert late((Says.DOWN, 0, 1200), (Says.UP, 1200, 3600), downtimes=known) == (3600, 60 + 1200, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Says), st.integers(0, 60), st.integers(0, 60)), max_size=8), SPANS, SPANS)
+def test_figures_are_what_counting_second_by_second_gives(
+    said: list[tuple[Says, int, int]], downs: list[tuple[int, int]], works: list[tuple[int, int]]
+) -> None:
+    period = (0.0, 60.0)
+    seen = [Seen("site", "hub", says, min(a, b), max(a, b)) for says, a, b in said]
+    downtimes = [Downtime("site", "hub", begins, str(n), ends) for n, (begins, ends) in enumerate(downs)]
+    windows = [Window("hub", begins, ends) for begins, ends in works]
+    found = of(sla.figures(REGISTRY, period, sla.Record(downtimes, windows, seen), 50.0, JUDGED), "site", "hub")
+
+    def seconds(*kinds: Says) -> set[int]:
+        return {n for each in seen if each.says in kinds for n in range(int(each.begins), int(each.ends))}
+
+    work = {n for begins, ends in works for n in range(begins, ends)}
+    counted = set(range(50)) - work
+    live = seconds(Says.LIVE)
+    down = {n for begins, ends in downs for n in range(begins, ends)} & live
+    down |= (seconds(Says.DARK) | (seconds(Says.DOWN) - seconds(Says.UP))) - live
+    assert found.counted_seconds == len(counted)
+    assert found.measured_seconds == len(seconds(*Says) & counted)
+    assert found.down_seconds == len(down & counted)
+    assert found.down_seconds <= found.measured_seconds <= found.counted_seconds

@@ -649,6 +649,16 @@ _METRICS = (
         "Time the outage engine took to look at the whole province, the last time.",
         "1",
     ),
+    _center(
+        "collector_disbelieved_total",
+        COUNTER,
+        "",
+        ("what",),
+        "What agents said that was stored and not believed, because it can't be meant or is not theirs to say: an event or"
+        " sample about circuits (event), a sign of an outage (sign), what a late report proves of measured time (proof), a"
+        " number of documents (count).",
+        "4",
+    ),
     _center("collector_process_virtual_memory_bytes", GAUGE, "bytes", (), "Virtual memory of the collector.", "1"),
     _center(
         "collector_process_resident_memory_bytes",

@@ -28,7 +28,25 @@ OUTAGE_METRICS = (
         GAUGE,
         "",
         ("circuit", "carrier"),
-        "0 while the circuit is known to carry nothing; absent where nothing tells of it.",
+        "1 while something current tells that the circuit carries traffic (a port at an end, a probe along it, a site"
+        " reached over it alone), 0 while it tells that it carries nothing; absent while nothing tells.",
+        "1 a circuit",
+    ),
+    _judged(
+        "circuit_measured",
+        GAUGE,
+        "",
+        ("circuit", "carrier"),
+        "1 while something current tells whether the circuit carries traffic, 0 while nothing does.",
+        "1 a circuit",
+    ),
+    _judged(
+        "circuit_measured_ratio",
+        GAUGE,
+        "ratio",
+        ("circuit", "carrier"),
+        "Share of this calendar month so far, planned work left out, in which something told whether the circuit"
+        " carries traffic: the time its availability is of.",
         "1 a circuit",
     ),
     _judged(
@@ -36,7 +54,8 @@ OUTAGE_METRICS = (
         GAUGE,
         "ratio",
         ("circuit", "carrier"),
-        "Share of the downtime its SLA allows in this calendar month that is used, planned work left out; 1 is all.",
+        "Share of the downtime its SLA allows in this calendar month that is used, planned work left out; 1 is all."
+        " Absent while nothing of the month was measured.",
         "1 a circuit with an SLA",
     ),
     _judged(

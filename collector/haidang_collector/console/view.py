@@ -34,7 +34,7 @@ class OutageRow:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """A site and how many of its circuits carry traffic."""
+    """A site and how many of its circuits are known to carry traffic."""
 
     id: str
     name: str
@@ -46,12 +46,14 @@ class SiteRow:
 
 @dataclass(frozen=True)
 class CircuitRow:
-    """A circuit between two sites; `budget_used` is of this month's allowed downtime, None without an SLA."""
+    """A circuit between two sites; `measured` is the share of this month in which something told of it, `budget_used`
+    that of this month's allowed downtime, None without an SLA or without a measure."""
 
     id: str
     carrier: str
     ends: str
     state: str
+    measured: float | None
     budget_used: float | None
 
 
@@ -91,8 +93,12 @@ def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, 
     shown.agents = sorted(rows, key=lambda row: (_ORDER[row.state], row.site, row.name))
     if registry is None:
         return shown
-    down = _down(engine)
-    states = {circuit.id: _circuit_state(registry, down, circuit) for circuit in registry.circuits}
+    explained = {name for o in engine.outages.values() if o.down for name in o.circuits} if engine else set()
+    known = engine.circuit_states if engine else {}
+    # What cut sites off carries nothing, whether or not something tells of it.
+    states = {
+        circuit.id: DOWN if circuit.id in explained else known.get(circuit.id, UNKNOWN) for circuit in registry.circuits
+    }
     of_site: dict[str, list[str]] = {}
     carriers = {carrier.id: carrier for carrier in registry.carriers}
     for circuit in registry.circuits:
@@ -103,6 +109,7 @@ def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, 
             CircuitRow(
                 circuit.id, carrier.name if carrier else circuit.carrier,
                 " – ".join(names[end.site] for end in circuit.ends), states[circuit.id],
+                engine.measured_ratios.get(circuit.id) if engine else None,
                 engine.sla_budgets_used.get(circuit.id) if engine else None,
             )
         )  # fmt: skip
@@ -110,7 +117,7 @@ def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, 
         state = engine.site_states.get(site.id, UNKNOWN) if engine else UNKNOWN
         mine = of_site.get(site.id, [])
         shown.sites.append(
-            SiteRow(site.id, site.name, site.level, state, sum(states[name] != DOWN for name in mine), len(mine))
+            SiteRow(site.id, site.name, site.level, state, sum(states[name] == UP for name in mine), len(mine))
         )
     shown.sites.sort(key=lambda row: (_ORDER[row.state], row.name))
     shown.circuits.sort(key=lambda row: (_ORDER[row.state], row.id))
@@ -120,20 +127,6 @@ def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, 
 
 def _agent_state(state: AgentState) -> str:
     return OFF if state.stopped else UP if state.up else SILENT
-
-
-def _down(engine: Engine | None) -> set[str] | None:
-    """Circuits that carry nothing: those known to, and those whose failure cut sites off; None when nothing tells."""
-    if engine is None:
-        return None
-    explained = (outage.circuits for outage in engine.outages.values() if outage.down)
-    return {*engine.circuits_down, *(name for circuits in explained for name in circuits)}
-
-
-def _circuit_state(registry: Registry, down: set[str] | None, circuit: Circuit) -> str:
-    if down is None or not registry.watches_circuit(circuit):
-        return UNKNOWN
-    return DOWN if circuit.id in down else UP
 
 
 def _outages(registry: Registry, engine: Engine, names: Mapping[str, str]) -> list[OutageRow]:

@@ -17,6 +17,7 @@ from haidang_collector.ledger.tables import (
     installed,
     latest,
     machine_changes,
+    measured,
     network_devices,
     outage_revisions,
     software,
@@ -56,6 +57,7 @@ def _rules(settings: Settings, now: float) -> Iterator[tuple[sa.Table, sa.Column
     yield events, events.c.received < kept_since
     yield fact_history, fact_history.c.until < kept_since
     yield machine_changes, machine_changes.c.at < kept_since
+    yield measured, measured.c.ends < kept_since
     yield outage_revisions, outage_revisions.c.at < kept_since
     seen_since = now - settings.fact_retention_days * _DAY_SECONDS
     yield facts, sa.or_(facts.c.seen < seen_since, facts.c.agent.not_in(speaking))

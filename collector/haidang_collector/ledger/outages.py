@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +14,17 @@ from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector import audit
 from haidang_collector.audit import Action, Principal
+from haidang_collector.ledger import measured
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import Remark
+from haidang_collector.outage.sla import Record
+from haidang_collector.registry import Registry
+
+log = logging.getLogger(__name__)
+
+GONE = "the registry no longer has it"
 
 # Kept of one outage: a few agents tell better, and nobody tells without end.
 _MOST_REVISIONS = 50
@@ -47,7 +55,7 @@ def save(connection: sa.Connection, changes: Changes, officials: dict[str, int],
     for downtime in changes.downtimes:
         values = {
             "kind": downtime.kind, "element": downtime.element, "started": downtime.started,
-            "ended": downtime.ended, "outage": downtime.outage,
+            "ended": downtime.ended, "outage": downtime.outage, "reason": downtime.reason,
         }  # fmt: skip
         ended = {"ended": downtime.ended, "outage": downtime.outage}
         connection.execute(
@@ -57,11 +65,44 @@ def save(connection: sa.Connection, changes: Changes, officials: dict[str, int],
         )  # fmt: skip
 
 
-def load_open(connection: sa.Connection) -> tuple[list[Outage], list[Downtime]]:
-    """What had not ended when the collector did."""
-    found = [_outage(row) for row in connection.execute(sa.select(outages).where(outages.c.ended.is_(None)))]
+def load_open(connection: sa.Connection) -> tuple[list[Outage], list[Downtime], int]:
+    """What had not ended when the collector did, and how many outages of it can't be read."""
+    found, unusable = [], 0
+    for row in connection.execute(sa.select(outages).where(outages.c.ended.is_(None))):
+        try:
+            found.append(_outage(row))
+        except (LookupError, RecursionError, TypeError, ValueError):
+            log.exception("outage %s can't be read", row.id)
+            unusable += 1
     rows = connection.execute(sa.select(downtimes).where(downtimes.c.ended.is_(None)))
-    return found, [Downtime(row.kind, row.element, row.started, row.outage) for row in rows]
+    return found, [Downtime(row.kind, row.element, row.started, row.outage) for row in rows], unusable
+
+
+def end_gone(connection: sa.Connection, registry: Registry, at: float) -> None:
+    """End outages and downtimes of what the registry no longer has, at a time: nothing will be seen of it any more. The
+    center is where all is looked from, and not down."""
+    known = {"site": {site.id for site in registry.sites}, "circuit": {circuit.id for circuit in registry.circuits}}
+    opened = connection.execute(sa.select(downtimes).where(downtimes.c.ended.is_(None))).all()
+    for row in opened:
+        if row.element not in known.get(row.kind, ()) or row.element == registry.center:
+            connection.execute(
+                sa.update(downtimes)
+                .where(*_same(Downtime(row.kind, row.element, row.started)))
+                .values(ended=max(at, row.started), reason=GONE)
+            )
+    for outage in connection.execute(sa.select(outages).where(outages.c.ended.is_(None))).all():
+        here = outage.site == registry.center if outage.kind == "center" else outage.site in known["site"]
+        if here and known["circuit"].issuperset(_names(outage.circuits)):
+            continue
+        _keep_revision(connection, outage, GONE, at)
+        values = {"ended": max(at, outage.started), "revision": outage.revision + 1, "updated": at}
+        connection.execute(sa.update(outages).where(outages.c.id == outage.id).values(**values))
+        # What is still down of it is so without an outage, until one is found for it.
+        connection.execute(
+            sa.update(downtimes)
+            .where(downtimes.c.outage == outage.id, downtimes.c.ended.is_(None))
+            .values(outage="")
+        )  # fmt: skip
 
 
 def between(connection: sa.Connection, begins: float, ends: float) -> list[tuple[Outage, int]]:
@@ -88,12 +129,7 @@ def revise(connection: sa.Connection, outage: Outage, reason: str, now: float) -
     """Write an outage as it is known now, keep what it was, and move its downtimes' ends with it."""
     row = connection.execute(sa.select(outages).where(outages.c.id == outage.id)).one()
     if row.revision < _MOST_REVISIONS:
-        connection.execute(
-            sa.insert(outage_revisions).values(
-                outage=row.id, revision=row.revision, at=now, reason=reason, started=row.started, ended=row.ended,
-                cause=row.cause, evidence=row.evidence,
-            )
-        )  # fmt: skip
+        _keep_revision(connection, row, reason, now)
     connection.execute(
         sa.update(outages)
         .where(outages.c.id == outage.id)
@@ -104,14 +140,33 @@ def revise(connection: sa.Connection, outage: Outage, reason: str, now: float) -
     )  # fmt: skip
 
 
+def _keep_revision(connection: sa.Connection, row: sa.Row[tuple[object, ...]], reason: str, now: float) -> None:
+    connection.execute(
+        sa.insert(outage_revisions).values(
+            outage=row.id, revision=row.revision, at=now, reason=reason, started=row.started, ended=row.ended,
+            cause=row.cause, evidence=row.evidence,
+        )
+    )  # fmt: skip
+
+
 def move(connection: sa.Connection, downtime: Downtime, started: float, ended: float | None) -> None:
     """Correct when a downtime began and ended."""
-    same = (
+    connection.execute(sa.update(downtimes).where(*_same(downtime)).values(started=started, ended=ended))
+
+
+def _same(downtime: Downtime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
         downtimes.c.kind == downtime.kind,
         downtimes.c.element == downtime.element,
         downtimes.c.started == downtime.started,
     )
-    connection.execute(sa.update(downtimes).where(*same).values(started=started, ended=ended))
+
+
+def record(connection: sa.Connection, begins: float, ends: float) -> Record:
+    """All that a period's figures are made of."""
+    windows = [Window(each.element, each.begins, each.ends) for each in list_planned(connection, begins, ends)]
+    downs = downtimes_between(connection, begins, ends)
+    return Record(downs, windows, measured.between(connection, begins, ends))
 
 
 def plan(
@@ -177,6 +232,13 @@ def _outage(row: sa.Row[tuple[object, ...]]) -> Outage:
         cause=Cause(Kind(row.cause), _evidence(row.evidence)), planned=row.planned, flaps=row.flaps,
         ended=row.ended,
     )  # fmt: skip
+
+
+def _names(text: str) -> list[str]:
+    try:
+        return [str(each) for each in json.loads(text)]
+    except (RecursionError, TypeError, ValueError):
+        return []
 
 
 def _evidence(text: str) -> tuple[Remark, ...]:

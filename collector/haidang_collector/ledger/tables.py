@@ -228,7 +228,19 @@ downtimes = Table(
     Column("started", Float, primary_key=True),
     Column("ended", Float),
     Column("outage", String(100), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),  # why it ended where nothing was seen of it any more
     Index("downtimes_of_outage", "outage"),
+)
+
+# When something told of each site and circuit: the time that availability is of. `says`: see outage/model.py.
+measured = Table(
+    "measured",
+    metadata,
+    Column("kind", String(10), primary_key=True),  # site, circuit
+    Column("element", String(63), primary_key=True),
+    Column("says", String(10), primary_key=True),
+    Column("begins", Float, primary_key=True),
+    Column("ends", Float, nullable=False, index=True),
 )
 
 # Planned work on a site or circuit.

@@ -139,5 +139,8 @@ def _lost_together(since: Iterable[float | None]) -> bool:
 
 
 def clock(at: float) -> str:
-    """A time of day, of the collector's time zone, for people."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+    """A time of day, of the collector's time zone, for people; a dash for what is no time."""
+    try:
+        return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return "–"

@@ -5,6 +5,7 @@ Pure of clocks and files: `evaluate(now)` looks at the evidence and says what ch
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import remark
-from haidang_collector.outage.sight import Picture, Sight
+from haidang_collector.outage.sight import Picture, Sight, Told
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Outages
 
@@ -35,8 +36,9 @@ _ISOLATED_SITES = 2
 
 
 class Engine:
-    """`outages` are those that are open, by id; `site_states` each site as up, degraded, down or unknown;
-    `circuits_down` the circuits that carry nothing."""
+    """`outages` are those that are open, by id; `site_states` each site as up, degraded, down or unknown,
+    `circuit_states` each circuit as up, down or unknown: where nothing current tells. `told` is by (kind, element) when
+    what tells was seen and until when it is current."""
 
     def __init__(self, registry: Registry, evidence: Evidence, settings: Outages | None = None) -> None:
         self.registry = registry
@@ -46,9 +48,11 @@ class Engine:
         self.outages: dict[str, Outage] = {}
         self.downtimes: dict[tuple[str, str], Downtime] = {}
         self.site_states: dict[str, str] = {}
-        self.circuits_down: dict[str, float] = {}
+        self.circuit_states: dict[str, str] = {}
+        self.told: dict[tuple[str, str], Told] = {}
         self.windows: list[Window] = []
         self.sla_budgets_used: dict[str, float] = {}
+        self.measured_ratios: dict[str, float] = {}
         self.mismatches: list[Mismatch] = []
         self.sight = Sight(registry, evidence)
         self._sites = {site.id: site for site in registry.sites}
@@ -56,15 +60,29 @@ class Engine:
         self._pending: dict[tuple[str, ...], float] = {}
 
     def take_over(self, before: Engine) -> None:
-        """The outages of another registry's engine; those of elements this one does not have are left."""
+        """The outages of another registry's engine. Those of what this one does not have are over, see gone()."""
         self.windows = before.windows
-        self.outages = {
-            key: outage
-            for key, outage in before.outages.items()
-            if outage.site in self._sites and all(circuit in self._circuits for circuit in outage.circuits)
-        }
-        known = {("site", name) for name in self._sites} | {("circuit", name) for name in self._circuits}
-        self.downtimes = {key: each for key, each in before.downtimes.items() if key in known}
+        self.measured_ratios, self.sla_budgets_used = before.measured_ratios, before.sla_budgets_used
+        self.resume(before.outages.values(), before.downtimes.values())
+
+    def resume(self, outages: Iterable[Outage], downtimes: Iterable[Downtime]) -> None:
+        """Go on with outages and downtimes that were open before, as far as the registry has what they are of."""
+        for outage in outages:
+            if not self.is_gone(outage):
+                outage.sites.intersection_update(self._sites)
+                outage.down.intersection_update(self._sites)
+                self.outages[outage.id] = outage
+        self.downtimes = {(each.kind, each.element): each for each in downtimes if self.has(each.kind, each.element)}
+
+    def has(self, kind: str, element: str) -> bool:
+        """Whether the registry has such a site or circuit, which can be down: the center is where it is looked from."""
+        return element in (self._sites if kind == "site" else self._circuits) and element != self.registry.center
+
+    def is_gone(self, outage: Outage) -> bool:
+        """Whether the registry no longer has what an outage is of."""
+        if outage.kind == "center":
+            return outage.site != self.registry.center
+        return outage.site not in self._sites or not self._circuits.keys() >= set(outage.circuits)
 
     def officials(self, outage: Outage) -> int:
         """Officials of the sites it cuts off, or did last."""
@@ -84,6 +102,8 @@ class Engine:
         else:
             self._meet(found, picture, now, changes)
         lost = lost.union(*(region.sites for region in found)) if found else lost
+        # What nothing can tell of is taken for lost with what lies behind it, and comes back with that.
+        picture.up_again = dict.fromkeys(self._sites.keys() - self.sight.sites_watched - lost, now) | picture.up
         self._meet_circuits(lost, picture, now, changes, isolated=isolated)
         self._clear(picture, now, changes)
         self._note_states(lost, picture, now, changes)
@@ -262,7 +282,7 @@ class Engine:
             if planned != outage.planned:
                 outage.planned = planned
                 changes.outages[outage.id] = outage
-            well = self._well_since(outage, picture)
+            well = self._well_since(outage, picture, now)
             if well is None:
                 continue
             if outage.clear_since is None:
@@ -275,19 +295,30 @@ class Engine:
                 del self.outages[outage.id]
                 changes.outages[outage.id] = outage
 
-    def _well_since(self, outage: Outage, picture: Picture) -> float | None:
+    def _well_since(self, outage: Outage, picture: Picture, now: float) -> float | None:
         """Since when all it cut off is back; None while something is not, or is not known to be."""
         if outage.kind == "circuit":
-            if outage.circuit in picture.circuits_down:
-                return None
-            return self.sight.circuit_up_since(outage.circuit, outage.started)
+            return self._carries_since(outage.circuit, outage.started, picture, now)
         if outage.kind == "center":
             return min(picture.up.values()) if picture.up else None
         others = {site for other in self.outages.values() if other is not outage for site in other.down}
         own = outage.sites - others
-        if not own <= picture.up.keys():
+        if not own <= picture.up_again.keys():
             return None
-        return max((picture.up[site] for site in own), default=outage.started)
+        known = [picture.up[site] for site in own & picture.up.keys()]
+        if known or not own:
+            return max(known, default=outage.started)
+        return now if now > outage.started else None
+
+    def _carries_since(self, circuit: str, started: float, picture: Picture, now: float) -> float | None:
+        """Since when a circuit that was down since `started` carries something again; None while that is not known."""
+        if circuit in picture.circuits_down:
+            return None
+        told = picture.circuits_told.get(circuit)
+        if told is None and circuit in self.sight.circuits_watched:
+            return self.sight.circuit_up_since(circuit, started)
+        # A site is reached over it, or the registry has nothing any more that could tell of it.
+        return self.sight.circuit_up_since(circuit, started) or (told[0] if told else now)
 
     # States and downtimes
 
@@ -296,31 +327,40 @@ class Engine:
         for name in self._sites:
             if name in lost:
                 state = "down"
-            elif name in picture.up or name == self.registry.center:
+            elif name in picture.up or (name == self.registry.center and name in picture.sites_told):
                 state = "degraded" if name in hurt else "up"
             else:
                 state = "unknown"
             self.site_states[name] = state
-        self.circuits_down = dict(picture.circuits_down)
         behind = {site: o.id for o in self.outages.values() for site in o.down}
         dead = {circuit: o for o in self.outages.values() if o.kind != "center" for circuit in o.circuits}
-        self._note_downtimes("site", {s: picture.down.get(s, now) for s in behind}, behind, picture.up, changes)
+        self._note_downtimes("site", {s: picture.down.get(s, now) for s in behind}, behind, picture.up_again, changes)
         circuits = dict(picture.circuits_down)
         for name, outage in dead.items():
             # The only way to sites that are cut off carries nothing, whether or not a port says so.
-            if outage.down and len(outage.circuits) == 1 and name not in circuits:
-                circuits[name] = outage.started
+            if outage.down and len(outage.circuits) == 1:
+                circuits.setdefault(name, outage.started)
+                at = max((picture.sites_told[site] for site in outage.down if site in picture.sites_told), default=None)
+                if at is not None:
+                    picture.circuits_told[name] = max(at, picture.circuits_told.get(name, at))
         ends = {
             name: ended
             for kind, name in self.downtimes
-            if kind == "circuit" and (ended := self._circuit_ended(name, dead.get(name))) is not None
+            if kind == "circuit" and (ended := self._circuit_ended(name, dead.get(name), picture, now)) is not None
         }
         self._note_downtimes("circuit", circuits, {c: o.id for c, o in dead.items()}, ends, changes)
+        self.circuit_states = {
+            name: "unknown" if name not in picture.circuits_told else "down" if name in circuits else "up"
+            for name in self._circuits
+        }
+        self.told = {("site", name): at for name, at in picture.sites_told.items()}
+        self.told |= {("circuit", name): at for name, at in picture.circuits_told.items()}
 
-    def _circuit_ended(self, name: str, outage: Outage | None) -> float | None:
+    def _circuit_ended(self, name: str, outage: Outage | None, picture: Picture, now: float) -> float | None:
         """When a circuit that was down carried something again; None while that is not known."""
-        since = self.sight.circuit_up_since(name, self.downtimes["circuit", name].started)
-        return since or (outage.clear_since if outage else None)
+        started = self.downtimes["circuit", name].started
+        since = self.sight.circuit_up_since(name, started) or (outage.clear_since if outage else None)
+        return since or self._carries_since(name, started, picture, now)
 
     def _note_downtimes(
         self, kind: str, down: dict[str, float], outages: dict[str, str], up: dict[str, float], changes: Changes

@@ -6,6 +6,7 @@ site or along a circuit, the power of a site. All times are Unix seconds of the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +16,18 @@ from haidang_wire.report import Event, Fact
 from haidang_collector.ingest import Prepared
 from haidang_collector.outage.documented import Neighbour
 from haidang_collector.outage.remarks import Remark, remark
+from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
 from haidang_collector.registry import Registry
 
 Port = tuple[str, str]  # device, interface
 
 # Below it there is no light: receivers for the longest reaches still see -30 dBm or more.
 _DARK_DBM = -33.0
+# Beyond these it is no power of light.
+_LIGHT_DBM = (-100.0, 100.0)
+# No path has been as it is for longer than a probe has run.
+_LONGEST_STATE_SECONDS = 1000 * 86400.0
+_MOST_NEIGHBOURS = 1000
 
 
 @dataclass
@@ -36,12 +43,13 @@ class PathState:
 
 @dataclass
 class PortState:
-    """A port where a circuit ends: since when it is as it is, when that was last seen. `light_dbm` is
-    None where it is not known."""
+    """A port where a circuit ends: since when it is as it is, when that was last seen and until when it is current.
+    `light_dbm` is None where it is not known."""
 
     up: bool
     since: float
     seen: float
+    expires: float
     admin_up: bool = True
     light_dbm: float | None = None
     light_taken: float = 0.0
@@ -62,7 +70,9 @@ class PowerSign:
 
 @dataclass
 class Evidence:
-    """Everything the engine judges by; `documented` is what devices see of their neighbours."""
+    """Everything the engine judges by; `documented` is what devices see of their neighbours, `names` what devices
+    call themselves, `spoke` when a probe last told of any path and until when that is current, `disbelieved` counts
+    what was said of times that can't be meant."""
 
     registry: Registry
     paths: dict[tuple[str, str], PathState] = field(default_factory=dict)
@@ -71,12 +81,13 @@ class Evidence:
     heard: dict[str, float] = field(default_factory=dict)
     neighbours: dict[Port, bool] = field(default_factory=dict)
     documented: dict[str, list[Neighbour]] = field(default_factory=dict)
-    system_names: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    spoke: dict[str, tuple[float, float]] = field(default_factory=dict)
+    disbelieved: int = 0
 
     def __post_init__(self) -> None:
-        self._targets = {site.id for site in self.registry.sites} | {circuit.id for circuit in self.registry.circuits}
-        self._probes = {site.probe for site in self.registry.sites if site.probe}
-        self._sites = {device.id: device.site for device in self.registry.devices}
+        self.witnesses = Witnesses(self.registry)
+        self._sites = {site.id for site in self.registry.sites}
         self._ports = {
             (end.device, end.interface) for circuit in self.registry.circuits for end in circuit.ends if end.interface
         }
@@ -89,16 +100,26 @@ class Evidence:
             "haidang_host_mains_power": self._mains,
         }
 
+    @property
+    def system_names(self) -> dict[str, str]:
+        """Names devices give themselves, to their ids; one that two of them have is nobody's."""
+        seen = Counter(self.names.values())
+        return {name: device for device, name in self.names.items() if seen[name] == 1}
+
     def take_over(self, before: Evidence) -> None:
-        """What was seen under another registry, as far as this one knows it."""
-        self.paths = {key: state for key, state in before.paths.items() if key[1] in self._targets}
-        self.ports = {key: state for key, state in before.ports.items() if key in self._ports}
-        sites = {site.id for site in self.registry.sites}
-        self.power = {site: sign for site, sign in before.power.items() if site in sites}
-        self.heard = {site: at for site, at in before.heard.items() if site in sites}
-        self.neighbours = {port: there for port, there in before.neighbours.items() if port in self._ports}
-        self.documented = {device: said for device, said in before.documented.items() if device in self._sites}
-        self.system_names = {name: device for name, device in before.system_names.items() if device in self._sites}
+        """What was seen under another registry, as far as this one knows it and from whom it would take it. What
+        devices are and see is not: that stands in the ledger, to be read by this registry's rules."""
+
+        def of_same(port: Port) -> bool:
+            return port in self._ports and before.witnesses.of(port[0]) == self.witnesses.of(port[0])
+
+        paths = self.witnesses.paths()
+        self.paths = {key: state for key, state in before.paths.items() if key in paths}
+        self.spoke = {agent: said for agent, said in before.spoke.items() if agent in {key[0] for key in paths}}
+        self.ports = {port: state for port, state in before.ports.items() if of_same(port)}
+        self.power = {site: sign for site, sign in before.power.items() if site in self._sites}
+        self.heard = {site: at for site, at in before.heard.items() if site in self._sites}
+        self.neighbours = {port: there for port, there in before.neighbours.items() if of_same(port)}
 
     def take(self, prepared: Prepared, composed: float) -> bool:
         """Note what a report that is current says, of a delivery that its site composed then; whether that may change
@@ -120,17 +141,18 @@ class Evidence:
             bears |= self._event(prepared, event)
         for fact in report.facts:
             if fact.key == (target or report.agent):
-                self.know(fact)
+                self.know(fact, report.agent, prepared.site)
         return bears
 
-    def know(self, fact: Fact) -> None:
-        """Note what a device is and sees, if the registry has it."""
-        if fact.key not in self._sites:
+    def know(self, fact: Fact, agent: str, site: str) -> None:
+        """Note what a device is and sees, as an agent said in a report of a site, if it may."""
+        if not self.witnesses.of_device(agent, site, fact.key):
             return
         if fact.kind == "neighbours" and isinstance(fact.body.get("neighbours"), list):
-            self._neighbours(fact.key, [each for each in fact.body["neighbours"] if isinstance(each, dict)])
-        elif fact.kind == "device" and _text(fact.body, "name"):
-            self.system_names[_text(fact.body, "name")] = fact.key
+            said = fact.body["neighbours"][:_MOST_NEIGHBOURS]
+            self._neighbours(fact.key, [each for each in said if isinstance(each, dict)])
+        elif fact.kind == "device" and text(fact.body, "name"):
+            self.names[fact.key] = text(fact.body, "name")
 
     def answering(self, agent: str, target: str, now: float) -> PathState | None:
         """A path as it is now; None when the probe says nothing current of it."""
@@ -145,51 +167,66 @@ class Evidence:
     # Samples
 
     def _path(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        key = (prepared.report.agent, labels["target"])
-        if prepared.report.source != "path_state" or key[1] not in self._targets or key[0] not in self._probes:
+        agent, target = prepared.report.agent, labels["target"]
+        if prepared.report.source != "path_state" or not self.witnesses.of_path(agent, prepared.site, target):
             return
-        before = self.paths.get(key)
+        before, expires = self.paths.get((agent, target)), _until(prepared)
         if before is None or before.taken <= prepared.taken:
             since = before.since if before and before.up == bool(value) else prepared.taken
-            self.paths[key] = PathState(bool(value), since, 0.0, prepared.taken, prepared.expires)
+            self.paths[agent, target] = PathState(bool(value), since, 0.0, prepared.taken, expires)
+        self.spoke[agent] = max(self.spoke.get(agent, (0.0, 0.0)), (prepared.taken, expires))
 
     def _path_details(self, prepared: Prepared) -> bool:
         report = prepared.report
         offset = prepared.taken - report.taken
-        for sample in report.samples:
+        for index in prepared.kept_samples:
+            sample = report.samples[index]
             state = self.paths.get((report.agent, sample.labels.get("target", "")))
             if state is None or state.taken != prepared.taken:
                 continue
             if sample.metric == "haidang_path_change_timestamp_seconds":
-                state.since = min(sample.value + offset, prepared.taken)
+                since = sample.value + offset
+                if since < prepared.taken - _LONGEST_STATE_SECONDS:
+                    self.disbelieved += 1
+                else:
+                    state.since = min(since, prepared.taken)
             elif sample.metric == "haidang_path_silent_seconds":
                 state.silent_seconds = sample.value
         return True
 
     def _interface(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        self._port((labels["device"], labels["interface"]), bool(value), prepared.taken)
+        self._port((labels["device"], labels["interface"]), bool(value), prepared.taken, prepared)
 
-    def _port(self, port: Port, up: bool, at: float) -> None:
-        if port not in self._ports:
+    def _port(self, port: Port, up: bool, at: float, prepared: Prepared) -> None:
+        if port not in self._ports or not self.witnesses.of_device(prepared.report.agent, prepared.site, port[0]):
             return
-        known = self.ports.get(port)
+        known, expires = self.ports.get(port), _until(prepared)
         if known is None:
-            self.ports[port] = PortState(up, at, at)
+            self.ports[port] = PortState(up, at, at, expires)
         elif at >= known.seen:
-            known.seen = at
+            known.seen, known.expires = at, max(known.expires, expires) if known.up == up else expires
             if known.up != up:
                 known.up, known.since = up, at
 
     def _admin(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        state = self.ports.get((labels["device"], labels["interface"]))
+        state = self._own_port(prepared, labels)
         if state:
             state.admin_up = bool(value)
 
     def _light(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        state = self.ports.get((labels["device"], labels["interface"]))
+        state = self._own_port(prepared, labels)
+        if not _LIGHT_DBM[0] <= value <= _LIGHT_DBM[1]:
+            self.disbelieved += 1
+            return
         # Of several lanes the brightest tells whether anything comes in.
         if state and (prepared.taken > state.light_taken or value > (state.light_dbm or value)):
             state.light_dbm, state.light_taken = value, prepared.taken
+
+    def _own_port(self, prepared: Prepared, labels: dict[str, str]) -> PortState | None:
+        """The port a sample is of, if its report may tell of it."""
+        state = self.ports.get((labels["device"], labels["interface"]))
+        known = state and self.witnesses.of_device(prepared.report.agent, prepared.site, labels["device"])
+        return state if known else None
 
     def _battery(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
         if value:
@@ -207,34 +244,34 @@ class Evidence:
     # Events and facts
 
     def _event(self, prepared: Prepared, event: Event) -> bool:
-        device = _text(event.body, "device")
-        kind, _, about = prepared.report.source.partition(":")
-        if device != (about or prepared.report.agent):  # nobody speaks for another's ports
+        if event.kind not in (*LINK_EVENTS, GASP):
             return False
-        at = min(event.at + prepared.taken - prepared.report.taken, prepared.taken)
-        if event.kind == "dying_gasp":
-            self._power_sign(self._sites.get(device, prepared.site), at, remark("gasp", device=device))
+        device = text(event.body, "device")
+        at = event_time(prepared, event)
+        if at is None or not self.witnesses.may_tell(prepared, event):
+            self.disbelieved += bool(self.witnesses.of(device))
+            return False
+        if event.kind == GASP:
+            self._power_sign(prepared.site, at, remark("gasp", device=device))
             return True
-        if event.kind in ("link_down", "link_up"):
-            port = (device, _text(event.body, "interface"))
-            self._port(port, event.kind == "link_up", at)
-            if kind == "links" and port in self.ports:
-                self.ports[port].admin_up = event.body.get("admin_up") is not False
-            return True
-        return False
+        port = (device, text(event.body, "interface"))
+        self._port(port, event.kind == "link_up", at, prepared)
+        if prepared.report.source == "links" and port in self.ports:
+            self.ports[port].admin_up = event.body.get("admin_up") is not False
+        return True
 
     def _neighbours(self, device: str, said: list[dict[str, Any]]) -> None:
         self.documented[device] = [
-            Neighbour(*(_text(each, name) for name in ("interface", "system", "port", "port_description")))
+            Neighbour(*(text(each, name) for name in ("interface", "system", "port", "port_description")))
             for each in said
         ]
-        seen = {_text(each, "interface") for each in said}
+        seen = {text(each, "interface") for each in said}
         for port in self._ports:
             # Who never had a neighbour says nothing by having none: not every device speaks LLDP.
             if port[0] == device and (port[1] in seen or port in self.neighbours):
                 self.neighbours[port] = port[1] in seen
 
 
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    return value if isinstance(value, str) else ""
+def _until(prepared: Prepared) -> float:
+    """Until when what a report says is current."""
+    return min(prepared.expires, prepared.taken + LONGEST_CURRENT_SECONDS)

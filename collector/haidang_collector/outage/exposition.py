@@ -10,11 +10,15 @@ from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES
 
+# Declared also while nothing is known: their absence says something.
+_DECLARED = ("haidang_site_up", "haidang_site_degraded", "haidang_circuit_up")
+
 
 def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:
     """The whole text (format 0.0.4 or OpenMetrics 1.0)."""
     headers = HEADERS[openmetrics]
-    blocks = b"".join(headers[name] + lines for name, lines in families_of(_samples(engine) if engine else ()))
+    families = dict.fromkeys(_DECLARED, b"") | dict(families_of(_samples(engine) if engine else ()))
+    blocks = b"".join(headers[name] + lines for name, lines in families.items())
     return blocks + (b"# EOF\n" if openmetrics else b"")
 
 
@@ -27,13 +31,17 @@ def _samples(engine: Engine) -> Iterator[Sample]:
             yield "haidang_site_up", {"site": site}, int(state != "down")
             yield "haidang_site_degraded", {"site": site}, int(state == "degraded")
     for circuit in engine.registry.circuits:
-        if not engine.registry.watches_circuit(circuit):
-            continue
-        up = int(circuit.id not in engine.circuits_down)
-        yield "haidang_circuit_up", {"circuit": circuit.id, "carrier": circuit.carrier}, up
-        if circuit.id in engine.sla_budgets_used:
-            used = round(engine.sla_budgets_used[circuit.id], 6)
-            yield "haidang_circuit_sla_budget_used_ratio", {"circuit": circuit.id, "carrier": circuit.carrier}, used
+        own = {"circuit": circuit.id, "carrier": circuit.carrier}
+        state = engine.circuit_states.get(circuit.id, "unknown")
+        if state != "unknown":
+            yield "haidang_circuit_up", own, int(state == "up")
+        yield "haidang_circuit_measured", own, int(state != "unknown")
+        for name, ratios in (
+            ("haidang_circuit_measured_ratio", engine.measured_ratios),
+            ("haidang_circuit_sla_budget_used_ratio", engine.sla_budgets_used),
+        ):
+            if circuit.id in ratios:
+                yield name, own, round(ratios[circuit.id], 6)
     for each in engine.mismatches:
         yield "haidang_circuit_mismatch_info", asdict(each), 1
     for outage in engine.outages.values():

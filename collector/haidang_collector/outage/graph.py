@@ -130,3 +130,34 @@ def reached(graph: Topology, failed_sites: Collection[str], failed_circuits: Col
                 found.add(other)
                 waiting.append(other)
     return found
+
+
+def ways(graph: Topology) -> dict[str, tuple[str, ...]]:
+    """The circuits on every way from the center to each site that is joined to it: without one of them it is not
+    reached (the bridges of the graph, by Tarjan's lowest links)."""
+    if graph.center not in graph.neighbours:
+        return {}
+    order, lowest = {graph.center: 0}, {graph.center: 0}
+    came = {graph.center: ""}  # the circuit each site was first reached over, in the order they were
+    waiting = [(graph.center, iter(graph.neighbours[graph.center]))]
+    while waiting:
+        site, around = waiting[-1]
+        for circuit, other in around:
+            if other not in order:
+                order[other] = lowest[other] = len(order)
+                came[other] = circuit
+                waiting.append((other, iter(graph.neighbours[other])))
+                break
+            if circuit != came[site]:
+                lowest[site] = min(lowest[site], order[other])
+        else:
+            waiting.pop()
+            if waiting:
+                before = waiting[-1][0]
+                lowest[before] = min(lowest[before], lowest[site])
+    found: dict[str, tuple[str, ...]] = {graph.center: ()}
+    for site, circuit in came.items():
+        if circuit:
+            before = graph.other(circuit, site)
+            found[site] = (*found[before], circuit) if lowest[site] > order[before] else found[before]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from haidang_collector.outage.cause import Cause, Kind
 
@@ -39,13 +40,36 @@ class Outage:
 
 @dataclass(frozen=True)
 class Downtime:
-    """A site (`kind` site) or circuit that is, or was, down."""
+    """A site (`kind` site) or circuit that is, or was, down; `reason` is why it ended where nothing was seen of it."""
 
     kind: str
     element: str
     started: float
     outage: str = ""
     ended: float | None = None
+    reason: str = ""
+
+
+class Says(StrEnum):
+    """What tells of a site or circuit: live, as the engine judged; or late reports, that a path to or along it
+    answered or not, or that a port at its end had a link or not."""
+
+    LIVE = "live"
+    UP = "up"
+    DOWN = "down"
+    LINK = "link"
+    DARK = "dark"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The time from one sight of a site or circuit to the last that followed it without a gap."""
+
+    kind: str
+    element: str
+    says: Says
+    begins: float
+    ends: float
 
 
 @dataclass

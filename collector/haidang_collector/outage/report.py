@@ -10,44 +10,54 @@ from datetime import datetime
 from haidang_collector import pdf as pages
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES
-from haidang_collector.outage.sla import Figures
+from haidang_collector.outage.sla import Figures, Judgement
 from haidang_collector.printable import CsvWriter, plain
 from haidang_collector.registry import Registry
+from haidang_collector.settings import Outages
 
 _TEXTS = {
     "en": {
         "title": "Availability of circuits", "month": "Month", "carrier": "Carrier", "circuit": "Circuit",
         "carrier_circuit": "Carrier's number", "site": "Site", "outages": "Outages", "down": "Down (h:mm:ss)",
-        "availability": "Availability", "sla": "SLA", "met": "Kept", "mttr": "MTTR (h:mm:ss)", "mtbf": "MTBF (h)",
-        "yes": "yes", "no": "NO", "all": "All circuits", "began": "Began", "ended": "Ended", "cause": "Cause",
+        "availability": "Availability", "measured": "Measured", "sla": "SLA", "met": "SLA kept",
+        "mttr": "MTTR (h:mm:ss)", "mtbf": "MTBF (h)", "kept": "yes", "missed": "NO", "not_judged": "not judged",
+        "unmeasured": "unmeasured", "began": "Began", "ended": "Ended", "cause": "Cause",
         "affected": "Sites / officials", "list": "Outages of the month", "none": "None.", "open": "still open",
         "circuits": "Circuits",
-        "note": "Planned work does not count; – is not measured. Times are local. {province}, {date}.",
+        "note": "Availability is of the measured time alone; Measured is its share of the month so far. Planned work"
+                " does not count. An SLA is judged when at least {share} was measured. Times are local."
+                " {province}, {date}.",
         "planned": "planned work",
     },
     "vi": {
         "title": "Độ sẵn sàng của các tuyến truyền dẫn", "month": "Tháng", "carrier": "Nhà mạng", "circuit": "Tuyến",
         "carrier_circuit": "Mã kênh", "site": "Cơ quan", "outages": "Số sự cố", "down": "Gián đoạn (g:pp:gg)",
-        "availability": "Độ sẵn sàng", "sla": "Cam kết", "met": "Đạt", "mttr": "MTTR (g:pp:gg)", "mtbf": "MTBF (giờ)",
-        "yes": "có", "no": "KHÔNG", "all": "Toàn bộ tuyến", "began": "Bắt đầu", "ended": "Kết thúc",
-        "cause": "Nguyên nhân", "affected": "Cơ quan / cán bộ", "list": "Các sự cố trong tháng", "none": "Không có.",
-        "open": "chưa khắc phục", "circuits": "Tuyến",
-        "note": "Không tính thời gian bảo trì có kế hoạch; – là không đo. Giờ địa phương. {province} lập ngày {date}.",
+        "availability": "Độ sẵn sàng", "measured": "Đã đo", "sla": "Cam kết", "met": "Đạt cam kết",
+        "mttr": "MTTR (g:pp:gg)", "mtbf": "MTBF (giờ)", "kept": "có", "missed": "KHÔNG",
+        "not_judged": "không đánh giá", "unmeasured": "không đo được", "began": "Bắt đầu",
+        "ended": "Kết thúc", "cause": "Nguyên nhân", "affected": "Cơ quan / cán bộ", "list": "Các sự cố trong tháng",
+        "none": "Không có.", "open": "chưa khắc phục", "circuits": "Tuyến",
+        "note": "Độ sẵn sàng chỉ tính trên thời gian đã đo; cột Đã đo là tỷ lệ của thời gian đó trong tháng đến nay."
+                " Không tính thời gian bảo trì có kế hoạch. Cam kết chỉ được đánh giá khi đã đo ít nhất {share}."
+                " Giờ địa phương. {province} lập ngày {date}.",
         "planned": "bảo trì có kế hoạch",
     },
 }  # fmt: skip
 LANGUAGES = tuple(_TEXTS)
+_KEPT = {Judgement.KEPT: 1, Judgement.MISSED: 0}
 
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of a month, and its outages with the officials each cut off; `carrier` narrows it to one."""
+    """Figures of a month, and its outages with the officials each cut off; `carrier` narrows it to one;
+    `judged_ratio` is the share of the time from which on an SLA is judged."""
 
     registry: Registry
     month: str
     figures: list[Figures]
     outages: list[tuple[Outage, int]]
     carrier: str = ""
+    judged_ratio: float = Outages().sla_judged_ratio
 
     def rows(self, kind: str) -> list[Figures]:
         """The figures of a kind, those of the carrier alone when one is asked for."""
@@ -77,7 +87,8 @@ def as_csv(report: Report) -> str:
     writer = CsvWriter(text)
     names = [
         "month", "kind", "element", "carrier", "carrier_circuit", "outages", "down_seconds", "measured_seconds",
-        "availability_ratio", "sla_ratio", "sla_kept", "mttr_seconds", "mtbf_seconds",
+        "counted_seconds", "measured_ratio", "availability_ratio", "sla_ratio", "sla_kept", "judgement", "mttr_seconds",
+        "mtbf_seconds",
     ]  # fmt: skip
     writer.row(names)
     numbers = {circuit.id: circuit.carrier_circuit_id for circuit in report.registry.circuits}
@@ -88,8 +99,9 @@ def as_csv(report: Report) -> str:
                 [
                     report.month, kind, each.element, each.carrier, numbers.get(each.element, ""),
                     each.outages, f"{each.down_seconds:.1f}", f"{each.measured_seconds:.1f}",
-                    _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "",
-                    "" if each.met is None else int(each.met),
+                    f"{each.counted_seconds:.1f}", _or(each.measured_ratio, ".6f", ""),
+                    _or(each.availability_ratio, ".6f", ""), each.sla_ratio or "", _KEPT.get(each.judgement, ""),
+                    str(each.judgement),
                     _or(repair, ".1f", ""), _or(between, ".1f", ""),
                 ]
             )  # fmt: skip
@@ -113,14 +125,18 @@ def as_pdf(report: Report, language: str) -> bytes:
     else:
         pages.paragraph(pdf, texts["none"])
     today = datetime.now().astimezone().strftime("%Y-%m-%d")
-    pages.paragraph(pdf, texts["note"].format(province=report.registry.province.name, date=today), 8)
+    share = f"{report.judged_ratio:.0%}"
+    pages.paragraph(pdf, texts["note"].format(province=report.registry.province.name, date=today, share=share), 8)
     return bytes(pdf.output())
 
 
 def _header(language: str, kind: str) -> list[str]:
     texts = _TEXTS[language]
     first = [texts["circuit"], texts["carrier_circuit"]] if kind == "circuit" else [texts[kind]]
-    return [*first, *(texts[name] for name in ("outages", "down", "availability", "sla", "met", "mttr", "mtbf"))]
+    return [
+        *first,
+        *(texts[name] for name in ("outages", "down", "availability", "measured", "sla", "met", "mttr", "mtbf")),
+    ]
 
 
 def _row(report: Report, each: Figures, language: str) -> list[str]:
@@ -135,9 +151,10 @@ def _row(report: Report, each: Figures, language: str) -> list[str]:
     )
     repair, between = each.mean_time_to_repair_seconds, each.mean_time_between_failures_seconds
     return [
-        *first, str(each.outages), _span(each.down_seconds), _or(each.availability_ratio, ".4%", "–"),
+        *first, str(each.outages), _span(each.down_seconds),
+        _or(each.availability_ratio, ".4%", texts["unmeasured"]), _or(each.measured_ratio, ".2%", "–"),
         f"{each.sla_ratio:.3%}" if each.sla_ratio else "–",
-        "–" if each.met is None else texts["yes"] if each.met else texts["no"],
+        texts[_said(each.judgement)] if each.sla_ratio else "–",
         "–" if repair is None else _span(repair), "–" if between is None else f"{between / 3600:.1f}",
     ]  # fmt: skip
 
@@ -152,6 +169,11 @@ def _outage_row(report: Report, outage: Outage, officials: int, language: str) -
         cause,
         f"{len(outage.sites)} / {officials}",
     ]
+
+
+def _said(judgement: Judgement) -> str:
+    """Where nothing was measured, nothing was judged."""
+    return Judgement.NOT_JUDGED if judgement == Judgement.UNMEASURED else judgement
 
 
 def _time(at: float) -> str:

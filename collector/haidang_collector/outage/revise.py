@@ -1,12 +1,16 @@
 """What sites tell afterwards: late reports say when they were lost and came back, and of power and ports
-meanwhile. An outage that is known better then is revised, and what it was is kept."""
+meanwhile. An outage that is known better then is revised, and what it was is kept.
+
+The ledger's thread works out and writes what is known better; the engine, which is the event loop's, is told of it
+when that is durable.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -15,10 +19,24 @@ from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
+from haidang_collector.outage.graph import Topology
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.remarks import Remark, remark
+from haidang_collector.outage.witness import (
+    AHEAD_SECONDS,
+    GASP,
+    OLDEST_LATE_SECONDS,
+    PATH_EVENTS,
+    Witnesses,
+    event_time,
+    text,
+)
+from haidang_collector.registry import Registry
+
+log = logging.getLogger(__name__)
 
 _MOST_SIGNS = 10_000
+_MOST_SIGNS_AN_AGENT = 1_000
 _A_TURN = 500
 # A site and the center see the same beginning and end within so much of each other.
 _SAME_SECONDS = 60.0
@@ -26,20 +44,31 @@ _SAME_SECONDS = 60.0
 _BETTER_SECONDS = 0.2
 _POWER_BEFORE_SECONDS = 2 * 3600.0
 _TOGETHER_SECONDS = 15.0
+_BAD = {"haidang_ups_on_battery": True, "haidang_host_mains_power": False}
 _FAR_PORT_KINDS = (Kind.UNKNOWN, Kind.CARRIER)
 _OWN_PORT_KINDS = (Kind.UNKNOWN, Kind.FIBER_CUT)
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Something a site says of a time: lost, back (its path to the center), power, or link (a port lost it)."""
+    """What an agent says of a site's time: lost, back (its path to the center), power, or link (a port lost it)."""
 
+    agent: str
     site: str
     kind: str
     at: float
     what: Remark = Remark("", "")
     port: tuple[str, str] = ("", "")
-    target: str = ""
+
+
+@dataclass
+class Revised:
+    """What became of some signs: outages that are known better with their downtimes, signs that came before the center
+    saw its part, and how many outages could not be revised."""
+
+    better: list[tuple[Outage, list[Downtime]]] = field(default_factory=list)
+    early: list[Sign] = field(default_factory=list)
+    unusable: int = 0
 
 
 class Reviser:
@@ -47,100 +76,147 @@ class Reviser:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._signs: deque[Sign] = deque(maxlen=_MOST_SIGNS)
+        self._signs: deque[Sign] = deque()
+        self._waiting: Counter[str] = Counter()
 
-    def take(self, prepared: Prepared) -> None:
-        """Note what a report says of an earlier time."""
-        self._signs.extend(signs(prepared))
+    def take(self, prepared: Prepared, witnesses: Witnesses, center: str, now: float) -> int:
+        """Note what a report says of an earlier time; how much of it can't be used."""
+        refused = 0
+        for sign in signs(prepared, witnesses, center):
+            full = len(self._signs) >= _MOST_SIGNS or self._waiting[sign.agent] >= _MOST_SIGNS_AN_AGENT
+            if full or not now - OLDEST_LATE_SECONDS <= sign.at <= now + AHEAD_SECONDS:
+                refused += 1
+                continue
+            self._put(sign)
+        return refused
 
-    async def turn(self, engine: Engine) -> None:
-        """Revise what the signs of some time say better. Raises LedgerError."""
+    def _put(self, sign: Sign) -> None:
+        self._signs.append(sign)
+        self._waiting[sign.agent] += 1
+
+    async def turn(self, present: Callable[[], Engine], now: float) -> int:
+        """Revise what the signs of some time say better, and tell the engine that is present then; how much could not
+        be. Raises LedgerError: then the signs wait for another turn."""
         some = [self._signs.popleft() for _ in range(min(len(self._signs), _A_TURN))]
-        some = [sign for sign in some if sign.kind not in ("lost", "back") or sign.target == engine.registry.center]
         if not some:
-            return
+            return 0
         try:
-            early = await self._ledger.run(_revise, some, engine, time.time())
+            done = await self._ledger.run(_revise, some, present().registry, present().graph, now)
         except LedgerError:
             self._signs.extendleft(reversed(some))
             raise
-        self._signs.extend(early)
+        self._waiting.subtract(sign.agent for sign in some)
+        self._waiting = +self._waiting
+        for sign in dict.fromkeys(done.early):
+            self._put(sign)
+        for outage, own in done.better:
+            _tell(present(), outage, own)
+        return done.unusable
 
 
-def signs(prepared: Prepared) -> Iterator[Sign]:
-    """Those of a report; times on the collector's clock."""
-    report, offset = prepared.report, prepared.taken - prepared.report.taken
+def signs(prepared: Prepared, witnesses: Witnesses, center: str) -> Iterator[Sign]:
+    """Those of a report that may say such things; times on the collector's clock."""
+    report, site = prepared.report, prepared.site
     for event in report.events:
-        body, at = event.body, event.at + offset
-        if event.kind in ("path_down", "path_up"):
-            kind = "lost" if event.kind == "path_down" else "back"
-            yield Sign(prepared.site, kind, at, target=str(body.get("target")))
+        at = event_time(prepared, event)
+        if at is None or not witnesses.may_tell(prepared, event):
+            continue
+        body = event.body
+        if event.kind in PATH_EVENTS:
+            if text(body, "target") == center:
+                yield Sign(report.agent, site, "lost" if event.kind == "path_down" else "back", at)
         elif event.kind == "link_down":
-            port = (str(body.get("device")), str(body.get("interface")))
-            lost = remark("lost its link", port=" ".join(port))
-            yield Sign(prepared.site, "link", at, remark("at", what=lost, at=clock(at)), port)
-        elif event.kind == "dying_gasp":
-            gasp = remark("gasp", device=body.get("device"))
-            yield Sign(prepared.site, "power", at, remark("at", what=gasp, at=clock(at)))
-    for sample in report.samples:
-        if (sample.metric == "haidang_ups_on_battery" and sample.value) or (
-            sample.metric == "haidang_host_mains_power" and not sample.value
-        ):
+            port = (text(body, "device"), text(body, "interface"))
+            if witnesses.is_end(port):
+                lost = remark("lost its link", port=" ".join(port))
+                yield Sign(report.agent, site, "link", at, remark("at", what=lost, at=clock(at)), port)
+        elif event.kind == GASP:
+            gasp = remark("gasp", device=text(body, "device"))
+            yield Sign(report.agent, site, "power", at, remark("at", what=gasp, at=clock(at)))
+    for index in prepared.kept_samples:
+        sample = report.samples[index]
+        # True is a UPS on battery, false a machine without mains.
+        if _BAD.get(sample.metric) == bool(sample.value):
             device = sample.labels.get("device")
             battery = remark("ups", device=device) if device else remark("battery", agent=report.agent)
             said = remark("at", what=battery, at=clock(prepared.taken))
-            yield Sign(prepared.site, "power", prepared.taken, said)
+            yield Sign(report.agent, site, "power", prepared.taken, said)
 
 
-def _revise(connection: sa.Connection, some: list[Sign], engine: Engine, now: float) -> list[Sign]:
-    """Revise what these say better; those that came before the center saw its part are given back."""
+def _revise(connection: sa.Connection, some: list[Sign], registry: Registry, graph: Topology, now: float) -> Revised:
+    """Revise what these say better. An outage for which that fails stays as it was, and costs no other."""
     begins, ends = min(sign.at for sign in some) - _SAME_SECONDS, max(sign.at for sign in some) + _POWER_BEFORE_SECONDS
     found = {outage.id: outage for outage, _ in kept.between(connection, begins, ends) if outage.kind == "site"}
+    done = Revised()
     if not found:
-        return []
+        return done
+    of_site: dict[str, list[Sign]] = {}
+    for sign in some:
+        of_site.setdefault(sign.site, []).append(sign)
+    down: dict[str, list[Downtime]] = {}
+    for each in kept.downtimes_between(connection, begins, ends):
+        down.setdefault(each.outage, []).append(each)
+    for outage in found.values():
+        said = [sign for site in sorted(outage.sites & of_site.keys()) for sign in of_site[site]]
+        if not said:
+            continue
+        try:
+            with connection.begin_nested():
+                better, early = _revise_one(connection, outage, down.get(outage.id, []), said, registry, graph, now)
+        except sa.exc.OperationalError:  # the disk
+            raise
+        except Exception:  # whatever one outage and what is said of it bring out is no other's
+            log.exception("outage %s can't be revised", outage.id)
+            done.unusable += 1
+            continue
+        done.better.append(better)
+        done.early += early
+    return done
+
+
+def _revise_one(
+    connection: sa.Connection, outage: Outage, own: list[Downtime], said: list[Sign], registry: Registry,
+    graph: Topology, now: float,
+) -> tuple[tuple[Outage, list[Downtime]], list[Sign]]:  # fmt: skip
+    now_known, reasons = outage, []
     early: list[Sign] = []
-    down = [each for each in kept.downtimes_between(connection, begins, ends) if each.outage in found]
-    for identifier, outage in found.items():
-        own = [each for each in down if each.outage == identifier]
-        now_known, reasons = outage, []
-        for sign in some:
-            if sign.site not in outage.sites:
-                continue
-            if sign.kind == "back" and now - sign.at < _SAME_SECONDS and _is_open(own, sign.site):
-                early.append(sign)
-            elif sign.kind in ("lost", "back"):
-                own = [_moved(connection, each, sign) if each.kind == "site" else each for each in own]
-            elif (better := _better_cause(now_known, sign, engine)) is not None:
-                now_known = replace(now_known, cause=better)
-                reasons.append(f"{sign.site}: {sign.what.en}")
-        now_known = _with_times(now_known, [each for each in own if each.kind == "site"])
-        if (now_known.started, now_known.ended) != (outage.started, outage.ended):
-            reasons.append("the sites themselves say when")
-            own = [_follow(connection, each, outage, now_known) if each.kind == "circuit" else each for each in own]
-        if reasons:
-            kept.revise(connection, now_known, "; ".join(reasons), now)
-        _tell(engine, now_known, own)
-    return early
+    for sign in said:
+        if sign.kind == "back" and now - sign.at < _SAME_SECONDS and _is_open(own, sign.site):
+            early.append(sign)
+        elif sign.kind in ("lost", "back"):
+            own = _moved(connection, own, sign)
+        elif (better := _better_cause(now_known, sign, registry, graph)) is not None:
+            now_known = replace(now_known, cause=better)
+            reasons.append(f"{sign.site}: {sign.what.en}")
+    now_known = _with_times(now_known, [each for each in own if each.kind == "site"])
+    if (now_known.started, now_known.ended) != (outage.started, outage.ended):
+        reasons.append("the sites themselves say when")
+        own = [_follow(connection, each, outage, now_known) if each.kind == "circuit" else each for each in own]
+    if reasons:
+        kept.revise(connection, now_known, "; ".join(reasons), now)
+    return (now_known, own), early
 
 
 def _is_open(own: list[Downtime], site: str) -> bool:
     return any(each.kind == "site" and each.element == site and each.ended is None for each in own)
 
 
-def _moved(connection: sa.Connection, downtime: Downtime, sign: Sign) -> Downtime:
-    """A site's downtime, with the time the site itself says when it is nearer to the truth: both saw the first
-    probe that was not answered, or was again, and the earlier of two is."""
-    if downtime.element != sign.site:
-        return downtime
-    started, ended = downtime.started, downtime.ended
-    if sign.kind == "lost" and 0 < started - sign.at <= _SAME_SECONDS:
-        started = sign.at
-    if sign.kind == "back" and ended is not None and 0 < ended - sign.at <= _SAME_SECONDS and sign.at > started:
-        ended = sign.at
-    if (started, ended) == (downtime.started, downtime.ended):
-        return downtime
-    kept.move(connection, downtime, started, ended)
-    return replace(downtime, started=started, ended=ended)
+def _moved(connection: sa.Connection, own: list[Downtime], sign: Sign) -> list[Downtime]:
+    """Downtimes, with the time the site itself says of one of its own when it is nearer to the truth: both saw the
+    first probe that was not answered, or was again, and the earlier of two is. It is of the nearest that began or ended
+    after it, and reaches into no other."""
+    mine = sorted((each for each in own if (each.kind, each.element) == ("site", sign.site)), key=lambda d: d.started)
+    for before, each in zip([None, *mine], mine, strict=False):
+        moved = each
+        free = before is None or (before.ended is not None and before.ended < sign.at)
+        if sign.kind == "lost" and free and 0 < each.started - sign.at <= _SAME_SECONDS:
+            moved = replace(each, started=sign.at)
+        elif sign.kind == "back" and each.ended is not None and each.started < sign.at < each.ended:
+            moved = replace(each, ended=sign.at) if each.ended - sign.at <= _SAME_SECONDS else each
+        if moved is not each:
+            kept.move(connection, each, moved.started, moved.ended)
+            return [moved if other is each else other for other in own]
+    return own
 
 
 def _follow(connection: sa.Connection, downtime: Downtime, before: Outage, after: Outage) -> Downtime:
@@ -167,7 +243,7 @@ def _with_times(outage: Outage, own: list[Downtime]) -> Outage:
     return replace(outage, started=started, ended=ended)
 
 
-def _better_cause(outage: Outage, sign: Sign, engine: Engine) -> Cause | None:
+def _better_cause(outage: Outage, sign: Sign, registry: Registry, graph: Topology) -> Cause | None:
     """The cause when a sign says more than was known; None when it does not."""
     kind, evidence = outage.cause.kind, outage.cause.evidence
     if sign.what in evidence:
@@ -179,14 +255,14 @@ def _better_cause(outage: Outage, sign: Sign, engine: Engine) -> Cause | None:
         return None if kind == Kind.POWER else Cause(Kind.POWER, (*evidence, sign.what))
     if abs(sign.at - outage.started) > _TOGETHER_SECONDS:
         return None
-    for circuit in engine.registry.circuits:
+    for circuit in registry.circuits:
         for end in circuit.ends:
             if (end.device, end.interface) != sign.port:
                 continue
             if circuit.id in outage.circuits and kind in _FAR_PORT_KINDS:
                 said = remark("at the far end", circuit=circuit.id, what=sign.what)
                 return Cause(Kind.FIBER_CUT, (*evidence, said))
-            other = engine.graph.other(circuit.id, end.site)
+            other = graph.other(circuit.id, end.site)
             if circuit.id not in outage.circuits and other == outage.site and kind in _OWN_PORT_KINDS:
                 # Its other links went with it: not the fiber, what they all end at.
                 said = remark("together with", circuit=circuit.id, what=sign.what, site=outage.site)

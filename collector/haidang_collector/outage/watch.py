@@ -7,19 +7,22 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 from haidang_wire.report import Fact
 
 from haidang_collector.ingest import Prepared
 from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.agents import registry_loaded
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
 from haidang_collector.outage import sla
 from haidang_collector.outage.documented import mismatches
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
-from haidang_collector.outage.model import Changes, Window
+from haidang_collector.outage.measured import Keeper, Proofs
+from haidang_collector.outage.model import Changes, Downtime, Outage
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Settings
@@ -35,7 +38,8 @@ _SLOW_SECONDS = 60.0
 
 
 class Watch:
-    """`engine` is None until there is a registry with a center."""
+    """`engine` is None until there is a registry with a center. It is changed on the event loop alone; a turn and a
+    change of the registry wait for each other."""
 
     def __init__(
         self, ledger: Ledger, settings: Settings, telemetry: Telemetry, clock: Callable[[], float] = time.time
@@ -46,30 +50,37 @@ class Watch:
         self._settings = settings.outages
         self._telemetry = telemetry
         self._reviser = Reviser(ledger)
+        self._keeper = Keeper(ledger)
+        self._proofs: Proofs | None = None
         self._news = asyncio.Event()
-        self._unsaved = Changes()
+        self._turning = asyncio.Lock()
+        self._unsaved = Unsaved()
         self._windows_due = self._slow_due = 0.0
 
     async def use(self, registry: Registry | None) -> None:
-        """Judge by this registry from now on."""
-        before = self.engine
-        self.engine = Engine(registry, Evidence(registry), self._settings) if registry and registry.center else None
-        if self.engine is None:
-            return
-        self._windows_due = self._slow_due = 0.0
-        if before is not None:
-            self.engine.evidence.take_over(before.evidence)
-            self.engine.take_over(before)
-            return
-        for fact in await self._ledger.run(_facts):
-            self.engine.evidence.know(fact)
-        outages, downtimes = await self._ledger.run(kept.load_open)
-        known = {site.id for site in self.engine.registry.sites}
-        for outage in outages:
-            outage.sites &= known
-            outage.down = set(outage.sites)
-            self.engine.outages[outage.id] = outage
-        self.engine.downtimes = {(each.kind, each.element): each for each in downtimes}
+        """Judge by this registry from now on. Raises LedgerError; then the one before stays in force."""
+        async with self._turning:
+            if registry is None:
+                self.engine = self._proofs = None
+                return
+            opened = await self._ledger.run(_open, registry, self._unsaved, self._clock())
+            self._unsaved = Unsaved()
+            self._leave_out(opened.unusable)
+            if not registry.center:
+                self.engine = self._proofs = None
+                return
+            engine, before = Engine(registry, Evidence(registry), self._settings), self.engine
+            if before is not None:
+                engine.evidence.take_over(before.evidence)
+                engine.take_over(before)
+            else:
+                for outage in opened.outages:
+                    outage.down = set(outage.sites)
+                engine.resume(opened.outages, opened.downtimes)
+            for agent, site, fact in opened.facts:
+                engine.evidence.know(fact, agent, site)
+            self._windows_due = self._slow_due = 0.0
+            self.engine, self._proofs = engine, Proofs(registry, engine.evidence.witnesses)
 
     def begin_again(self) -> None:
         """The clock was set: when anything was seen is no longer known, and each is unknown until it is said again.
@@ -78,24 +89,43 @@ class Watch:
         if before is None:
             return
         seen = before.evidence
-        evidence = Evidence(
-            before.registry, neighbours=seen.neighbours, documented=seen.documented, system_names=seen.system_names
-        )
+        evidence = Evidence(before.registry, neighbours=seen.neighbours, documented=seen.documented, names=seen.names)
         self.engine = Engine(before.registry, evidence, self._settings)
         self.engine.take_over(before)
+        self._keeper.begin_again()
         self._windows_due = self._slow_due = 0.0
 
     def take(self, live: Iterable[Prepared], late: Iterable[Prepared], composed: float) -> None:
         """What a delivery held that was composed then."""
-        if self.engine is None:
+        if self.engine is None or self._proofs is None:
             return
         for prepared in live:
-            if self.engine.evidence.take(prepared, composed):
-                self._news.set()
-            if prepared.report.events:
-                self._reviser.take(prepared)
+            self._take_live(self.engine, prepared, composed)
         for prepared in late:
-            self._reviser.take(prepared)
+            self._take_late(self.engine, self._proofs, prepared)
+
+    def _take_live(self, engine: Engine, prepared: Prepared, composed: float) -> None:
+        if engine.evidence.take(prepared, composed):
+            self._news.set()
+        if prepared.report.events:
+            self._take_signs(engine, prepared)
+
+    def _take_late(self, engine: Engine, proofs: Proofs, prepared: Prepared) -> None:
+        self._take_signs(engine, prepared)
+        self._disbelieve("proof", self._keeper.take(prepared, proofs, self._clock()))
+
+    def _take_signs(self, engine: Engine, prepared: Prepared) -> None:
+        refused = self._reviser.take(prepared, engine.evidence.witnesses, engine.registry.center, self._clock())
+        self._disbelieve("sign", refused)
+
+    def _disbelieve(self, what: str, number: int) -> None:
+        if number:
+            self._telemetry.disbelieved.labels(what).inc(number)
+
+    def _leave_out(self, number: int) -> None:
+        """What met a defect, and is in the log."""
+        if number:
+            self._telemetry.unusable.labels("outages").inc(number)
 
     async def run(self) -> None:
         """Evaluate and keep until cancelled."""
@@ -108,51 +138,117 @@ class Watch:
                 pass
             self._news.clear()
             try:
-                await self._turn(self._clock())
+                await self.turn(self._clock())
             except LedgerError as error:
                 log.error("outages can't be kept now: %s", error)
 
-    async def _turn(self, now: float) -> None:
-        engine = self.engine
-        if engine is None:
-            return
+    async def turn(self, now: float) -> None:
+        """Once. Raises LedgerError; what could not be written is, with the next turn."""
+        async with self._turning:
+            if self.engine is not None:
+                await self._turn(self.engine, now)
+
+    async def _turn(self, engine: Engine, now: float) -> None:
         if now >= self._windows_due:
             engine.windows = await self._ledger.run(kept.windows, now)
             self._windows_due = now + _WINDOWS_SECONDS
         if now >= self._slow_due:
             self._slow_due = now + _SLOW_SECONDS
-            engine.sla_budgets_used = await self._ledger.run(_budgets, engine.registry, now)
+            judged = self._settings.sla_judged_ratio
+            month = await self._ledger.run(_month, engine.registry, now, judged)
+            engine.sla_budgets_used, engine.measured_ratios = month
             seen = engine.evidence
             engine.mismatches = mismatches(engine.registry, seen.documented, seen.system_names)
             seen.expire(now)
+        if engine is not self.engine:  # the clock was set while the ledger was asked
+            return
         started = time.perf_counter()
         changes = engine.evaluate(now)
         self._telemetry.outage_evaluation.set(time.perf_counter() - started)
-        self._unsaved.outages |= changes.outages
-        self._unsaved.downtimes += changes.downtimes
+        self._disbelieve("event", engine.evidence.disbelieved)
+        engine.evidence.disbelieved = 0
+        self._keeper.note(engine.told)
+        self._unsaved.add(changes, engine)
         if self._unsaved:
-            # What a failing disk keeps from being written is written with the next turn.
-            writing, officials = self._unsaved, {name: engine.officials(o) for name, o in self._unsaved.outages.items()}
-            await self._ledger.run(kept.save, writing, officials, now)
-            self._unsaved = Changes()
+            writing = self._unsaved
+            await self._ledger.run(writing.save, now)
+            self._unsaved = Unsaved()
             for outage in writing.outages.values():
                 said = (
                     "is over" if outage.ended else "is well" if outage.clear_since else f"{len(outage.down)} sites down"
                 )
                 log.warning("outage %s: %s, cause %s", outage.id, said, outage.cause.kind)
-        await self._reviser.turn(engine)
+        self._disbelieve("proof", await self._keeper.write(now))
+        self._leave_out(await self._reviser.turn(lambda: self.engine or engine, now))
 
 
-def _budgets(connection: sa.Connection, registry: Registry, now: float) -> dict[str, float]:
-    """Of each circuit with an SLA the share of this month's allowed downtime that is used."""
+class Unsaved:
+    """What evaluations changed and the ledger does not have yet; each outage and downtime once, as it was last."""
+
+    def __init__(self) -> None:
+        self.outages: dict[str, Outage] = {}
+        self._officials: dict[str, int] = {}
+        self._downtimes: dict[tuple[str, str, float], Downtime] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.outages or self._downtimes)
+
+    def add(self, changes: Changes, engine: Engine) -> None:
+        """Note changes. Outages are copied: the engine goes on with its own while these are written."""
+        for name, outage in changes.outages.items():
+            self.outages[name] = replace(outage, sites=set(outage.sites), down=set(outage.down))
+            self._officials[name] = engine.officials(outage)
+        for each in changes.downtimes:
+            self._downtimes[each.kind, each.element, each.started] = each
+
+    def save(self, connection: sa.Connection, now: float) -> None:
+        """Write it."""
+        kept.save(connection, Changes(self.outages, list(self._downtimes.values())), self._officials, now)
+
+
+@dataclass
+class Opened:
+    """What a registry goes on with: what is open, and facts with the agent and site that told them."""
+
+    outages: list[Outage]
+    downtimes: list[Downtime]
+    facts: list[tuple[str, str, Fact]] = field(default_factory=list)
+    unusable: int = 0
+
+
+def _open(connection: sa.Connection, registry: Registry, unsaved: Unsaved, now: float) -> Opened:
+    """End what the registry no longer has, when it was loaded; read what is open then, and what devices are and see, as
+    they said last: they say it again only after hours, or when it changes."""
+    unsaved.save(connection, now)
+    kept.end_gone(connection, registry, min(now, registry_loaded(connection) or now))
+    outages, downtimes, unusable = kept.load_open(connection)
+    opened = Opened(outages, downtimes, unusable=unusable)
+    told = sa.select(facts).where(facts.c.kind.in_(("neighbours", "device"))).order_by(facts.c.seen)
+    for row in connection.execute(told):
+        try:
+            body = json.loads(row.body)
+        except (RecursionError, ValueError):
+            body = None
+        if isinstance(body, dict):
+            opened.facts.append((row.agent, row.site, Fact(row.kind, row.key, body)))
+        else:
+            log.warning("a fact %s of agent %s can't be read", row.kind, row.agent)
+            opened.unusable += 1
+    return opened
+
+
+def _month(
+    connection: sa.Connection, registry: Registry, now: float, judged: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Of each circuit with an SLA the share of this month's allowed downtime that is used; of each circuit the share of
+    this month that was measured."""
     period = sla.this_month(now)
-    windows = [Window(each.element, each.begins, each.ends) for each in kept.list_planned(connection, *period)]
-    figures = sla.figures(registry, period, kept.downtimes_between(connection, *period), windows, now)
-    used = {each.element: sla.budget_used(each, period) for each in figures if each.kind == "circuit"}
-    return {circuit: share for circuit, share in used.items() if share is not None}
+    figures = sla.figures(registry, period, kept.record(connection, *period), now, judged)
+    circuits = [each for each in figures if each.kind == "circuit"]
+    used = {each.element: sla.budget_used(each, period) for each in circuits}
+    measured = {each.element: each.measured_ratio for each in circuits}
+    return _known(used), _known(measured)
 
 
-def _facts(connection: sa.Connection) -> list[Fact]:
-    """What devices are and see, as they said last: they say it again only after hours, or when it changes."""
-    rows = connection.execute(sa.select(facts).where(facts.c.kind.in_(("neighbours", "device"))))
-    return [Fact(row.kind, row.key, json.loads(row.body)) for row in rows]
+def _known(ratios: dict[str, float | None]) -> dict[str, float]:
+    return {element: ratio for element, ratio in ratios.items() if ratio is not None}

@@ -9,6 +9,8 @@ from haidang_collector.outage.engine import Engine
 from haidang_collector.registry import Registry
 
 DAY = 86400.0
+# No office has more documents: beyond it, or below none, it is no count.
+_MOST_DOCUMENTS = 1e12
 
 
 @dataclass
@@ -22,19 +24,25 @@ class Appliance:
 
 @dataclass
 class Evidence:
-    """`appliances` are those of the registry: what other devices say is not looked at."""
+    """`appliances` are those of the registry: what other devices say is not looked at, nor what an agent says of a
+    service that it is not to ask. `disbelieved` counts what can be no count."""
 
     appliances: dict[str, Appliance] = field(default_factory=dict)
     services: dict[str, tuple[bool, float]] = field(default_factory=dict)
     documents: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     electronic: dict[tuple[str, str], float] = field(default_factory=dict)
     circuits_up: dict[str, float] = field(default_factory=dict)
+    disbelieved: int = 0
+    _asks: dict[str, str] = field(default_factory=dict)
+    _units: set[str] = field(default_factory=set)
 
     def use(self, registry: Registry | None) -> None:
         """Look at the appliances and services of this registry from now on; what is known of them stays."""
         devices = [device.id for device in registry.devices if device.role == "appliance"] if registry else []
         self.appliances = {name: self.appliances.get(name, Appliance()) for name in devices}
-        services = {service.id for service in registry.services} if registry else set()
+        self._asks = {service.id: registry.asks(service) for service in registry.services} if registry else {}
+        self._units = {"", *(site.id for site in registry.sites)} if registry else set()
+        services = self._asks.keys()
         self.services = {name: state for name, state in self.services.items() if name in services}
         self.documents = {key: counts for key, counts in self.documents.items() if key[0] in services}
         self.electronic = {key: count for key, count in self.electronic.items() if key[0] in services}
@@ -63,20 +71,23 @@ class Evidence:
 
     def _services(self, prepared: Prepared) -> None:
         for name, labels, value in prepared.kept():
-            service = labels.get("service", "")
+            service, unit = labels.get("service", ""), labels.get("unit", "")
+            if not service or self._asks.get(service) != prepared.report.agent:
+                continue
             if name == "haidang_service_up":
                 self.services[service] = (bool(value), prepared.taken)
+            elif unit not in self._units or not 0 <= value <= _MOST_DOCUMENTS:
+                self.disbelieved += name in ("haidang_service_documents", "haidang_service_documents_electronic")
             elif name == "haidang_service_documents":
-                self.documents[service, labels["unit"]] = (value, prepared.taken)
+                self.documents[service, unit] = (value, prepared.taken)
             elif name == "haidang_service_documents_electronic":
-                self.electronic[service, labels["unit"]] = value
+                self.electronic[service, unit] = value
 
     def look(self, engine: Engine | None, now: float) -> None:
-        """Note which circuits carry traffic: those something tells of, that are not down nor behind what is."""
+        """Note which circuits carry traffic: those that are known to be up, between sites that are reached."""
         if engine is None:
             return
         for circuit in engine.registry.circuits:
-            ends = [engine.site_states.get(end.site) for end in circuit.ends]
-            told = engine.registry.watches_circuit(circuit) and "unknown" not in ends and None not in ends
-            if told and circuit.id not in engine.circuits_down and "down" not in ends:
+            ends = {engine.site_states.get(end.site) for end in circuit.ends}
+            if engine.circuit_states.get(circuit.id) == "up" and not ends & {"unknown", "down", None}:
                 self.circuits_up[circuit.id] = now

@@ -22,6 +22,7 @@ from haidang_collector.outage.engine import Engine
 from haidang_collector.plan.evidence import Evidence
 from haidang_collector.plan.figures import Figures, compute
 from haidang_collector.registry import Registry
+from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,11 @@ class World(Protocol):
 class PlanWatch:
     """`blocks` are the families to expose, as text."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, telemetry: Telemetry) -> None:
         self.evidence = Evidence()
         self.blocks: list[tuple[str, bytes]] = []
         self._ledger = ledger
+        self._telemetry = telemetry
         self._news = asyncio.Event()
         self._looked = time.time()
 
@@ -57,6 +59,9 @@ class PlanWatch:
         """What a delivery held."""
         for prepared in live:
             self.evidence.take(prepared)
+        if self.evidence.disbelieved:
+            self._telemetry.disbelieved.labels("count").inc(self.evidence.disbelieved)
+            self.evidence.disbelieved = 0
 
     def use(self, registry: Registry | None) -> None:
         """Another registry is in force: the figures are made anew at once."""

@@ -1,0 +1,103 @@
+"""Measured time in the ledger: spans in which something told of a site or circuit. Every function runs in a
+transaction of its caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from haidang_collector.ledger.tables import measured
+from haidang_collector.outage.model import Says, Seen
+
+# Beyond it, late reports add no span to a day of one site or circuit.
+_MOST_A_DAY = 200
+_DAY = 86400.0
+
+
+class Late(NamedTuple):
+    """Time that late reports prove, and how far from it another is still the same."""
+
+    begins: float
+    ends: float
+    slack: float
+
+
+def lengthen(connection: sa.Connection, seen: Sequence[Seen]) -> None:
+    """Write spans, or over those that began with them how far they go now."""
+    statement = insert(measured)
+    longer = {"ends": sa.func.max(measured.c.ends, statement.excluded.ends)}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["kind", "element", "says", "begins"], set_=longer),
+        [_values(each) for each in seen],
+    )
+
+
+def fill(connection: sa.Connection, late: Mapping[tuple[str, str, Says], Sequence[Late]]) -> int:
+    """Add what late reports prove, joined with what they proved before; how many spans there was no room for."""
+    return sum(_fill(connection, *of, spans) for of, spans in late.items())
+
+
+def _fill(connection: sa.Connection, kind: str, element: str, says: Says, spans: Sequence[Late]) -> int:
+    slack = max(span.slack for span in spans)
+    which = [measured.c.kind == kind, measured.c.element == element, measured.c.says == str(says)]
+    near = [
+        measured.c.begins <= max(span.ends for span in spans) + slack,
+        measured.c.ends >= min(span.begins for span in spans) - slack,
+    ]
+    columns = (measured.c.begins, measured.c.ends)
+    present = [Late(row.begins, row.ends, 0.0) for row in connection.execute(sa.select(*columns).where(*which, *near))]
+    whole = _joined([*spans, *present])
+    gone = {span.begins for span in present} - {begins for begins, _ in whole}
+    if gone:
+        connection.execute(
+            sa.delete(measured).where(*which, measured.c.begins == sa.bindparam("gone")),
+            [{"gone": begins} for begins in gone],
+        )
+    known = {span.begins for span in present}
+    longer = [Seen(kind, element, says, begins, ends) for begins, ends in whole if begins in known]
+    new = [Seen(kind, element, says, begins, ends) for begins, ends in whole if begins not in known]
+    room = _room(connection, which, new)
+    if longer or room:
+        lengthen(connection, [*longer, *room])
+    return len(new) - len(room)
+
+
+def _room(connection: sa.Connection, which: list[sa.ColumnElement[bool]], new: list[Seen]) -> list[Seen]:
+    """Those of new spans that their day has room for, the longest first."""
+    taken: list[Seen] = []
+    days: dict[float, list[Seen]] = {}
+    for each in new:
+        days.setdefault(each.begins // _DAY * _DAY, []).append(each)
+    for day, spans in days.items():
+        within = (measured.c.begins >= day, measured.c.begins < day + _DAY)
+        count = connection.execute(sa.select(sa.func.count()).select_from(measured).where(*which, *within)).scalar_one()
+        spans.sort(key=lambda span: span.begins - span.ends)
+        taken += spans[: max(0, _MOST_A_DAY - count)]
+    return taken
+
+
+def _joined(spans: Iterable[Late]) -> list[tuple[float, float]]:
+    """In order, those nearer to each other than their slack as one."""
+    found: list[Late] = []
+    for span in sorted(spans):
+        last = found[-1] if found else None
+        if last is not None and span.begins <= last.ends + max(span.slack, last.slack):
+            found[-1] = Late(last.begins, max(last.ends, span.ends), max(last.slack, span.slack))
+        else:
+            found.append(span)
+    return [(span.begins, span.ends) for span in found]
+
+
+def between(connection: sa.Connection, begins: float, ends: float) -> list[Seen]:
+    """Spans of any time between."""
+    rows = connection.execute(sa.select(measured).where(measured.c.begins < ends, measured.c.ends > begins))
+    return [Seen(row.kind, row.element, Says(row.says), row.begins, row.ends) for row in rows]
+
+
+def _values(seen: Seen) -> dict[str, object]:
+    return {
+        "kind": seen.kind, "element": seen.element, "says": str(seen.says), "begins": seen.begins, "ends": seen.ends
+    }  # fmt: skip
