@@ -1,6 +1,6 @@
 """Circuit: one line, everything that tells of it."""
 
-from dashboards.shared import BAD, GOOD, PLAIN, UP, Board, share
+from dashboards.shared import BAD, CIRCUIT_STATES, GOOD, PLAIN, UP, Board, at_least, share, state_of
 
 TITLE = "Circuit"
 DESCRIPTION = "One circuit: what it is, its state, its probes, its ports and their light."
@@ -11,16 +11,19 @@ def build(board: Board) -> None:
     ends = '* on (device, interface) group_left (circuit) haidang_circuit_end_info{circuit="$circuit"}'
     board.number("State", "Whether it carries traffic.", 'haidang_circuit_up{circuit="$circuit"}', steps=UP,
                  empty="Nothing tells of it.")  # fmt: skip
-    board.number("Availability over the time shown", "Share of the time shown in which it carried traffic.",
+    board.number("Availability over the time shown", "Share of the measured part of the time shown in which it carried traffic.",
                  'avg_over_time(haidang_circuit_up{circuit="$circuit"}[$__range])', unit="percentunit", decimals=3,
-                 steps=((None, BAD), (0.995, GOOD)), width=5, empty="Nothing tells of it.")  # fmt: skip
+                 steps=((None, BAD), (0.995, GOOD)), empty="Nothing tells of it.")  # fmt: skip
+    board.number("Measured", "Share of the time shown in which something told of it.",
+                 'avg_over_time((count(haidang_circuit_up{circuit="$circuit"}) or vector(0))[$__range:5m])', unit="percentunit",
+                 decimals=1, steps=at_least(0.5, 0.95))  # fmt: skip
     board.number("SLA budget used", "Of the downtime its SLA allows this month.",
-                 'haidang_circuit_sla_budget_used_ratio{circuit="$circuit"}', unit="percentunit", steps=share(0.5, 1), width=5,
+                 'haidang_circuit_sla_budget_used_ratio{circuit="$circuit"}', unit="percentunit", steps=share(0.5, 1),
                  empty="It has no SLA in the registry.")  # fmt: skip
     board.number("Bandwidth", "As registered.", 'haidang_circuit_bandwidth_bytes_per_second{circuit="$circuit"} * 8', unit="bps",
-                 steps=PLAIN, width=5, empty="No bandwidth is registered.")  # fmt: skip
+                 steps=PLAIN, empty="No bandwidth is registered.")  # fmt: skip
     board.number("Loss now", "Share of probes without an answer, over five minutes.",
-                 'max(target:haidang_path_loss:ratio5m{target="$circuit"})', unit="percentunit", steps=share(0.02, 0.1), width=5,
+                 'max(target:haidang_path_loss:ratio5m{target="$circuit"})', unit="percentunit", steps=share(0.02, 0.1),
                  empty="No probe runs along it.")  # fmt: skip
     board.table(
         "What it is", "From the registry.", 'haidang_circuit_end_info{circuit="$circuit"}',
@@ -35,8 +38,8 @@ def build(board: Board) -> None:
         {"device": "Device", "interface": "Port", "problem": "Problem", "expected": "Expected", "found": "Found"},
         width=12, height=5, empty="Its cables run as registered, or no neighbour tells.",
     )  # fmt: skip
-    board.timeline("State", "Whether it carried traffic.", 'haidang_circuit_up{circuit="$circuit"}', "{{circuit}}",
-                   {"1": ("up", GOOD), "0": ("down", BAD)}, height=4, empty="Nothing tells of it.")  # fmt: skip
+    board.timeline("State", "Whether it carried traffic.", state_of('circuit="$circuit"'), "{{circuit}}",
+                   CIRCUIT_STATES, height=4, empty="Nothing tells of it.")  # fmt: skip
     board.row("Probes")
     board.series(
         "Round trip", "Median and 99th percentile, over five minutes.",

@@ -44,6 +44,15 @@ NONE_WANTED: tuple[Step, ...] = ((None, GOOD), (1, BAD))
 PLAIN: tuple[Step, ...] = ((None, NEUTRAL),)
 
 
+CIRCUIT_STATES = {"1": ("up", GOOD), "0": ("down", BAD), "-1": ("not known", GRAY)}
+
+
+def state_of(circuits: str) -> str:
+    """The query of circuits' states: 1 up, 0 down, -1 where nothing tells. `circuits` are matchers."""
+    known, measured = f"haidang_circuit_up{{{circuits}}}", f"haidang_circuit_measured{{{circuits}}}"
+    return f"({known} + 0 or on (circuit) {measured} - 1)"
+
+
 def share(warn: float, bad: float) -> tuple[Step, ...]:
     """Good up to warn, bad from bad on."""
     return ((None, GOOD), (warn, WARN), (bad, BAD))

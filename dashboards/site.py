@@ -12,14 +12,17 @@ def build(board: Board) -> None:
     board.number(
         "State", "Whether the center reaches it.", f"haidang_site_up{of}", steps=UP, empty="Nothing tells of it."
     )
-    board.number("Availability over the time shown", "Share of the time shown in which it was reached.",
+    board.number("Availability over the time shown", "Share of the measured part of the time shown in which it was reached.",
                  f"avg_over_time(haidang_site_up{of}[$__range])", unit="percentunit", decimals=3,
-                 steps=((None, BAD), (0.995, GOOD)), width=5, empty="Nothing tells of it.")  # fmt: skip
+                 steps=((None, BAD), (0.995, GOOD)), empty="Nothing tells of it.")  # fmt: skip
+    board.number("Measured", "Share of the time shown in which something told of it.",
+                 f"avg_over_time((count(haidang_site_up{of}) or vector(0))[$__range:5m])", unit="percentunit",
+                 decimals=1, steps=at_least(0.5, 0.95))  # fmt: skip
     board.number("Officials", "Who works there.", f"haidang_site_officials{of}", steps=PLAIN)
     board.number("Machines", "In the inventory, seen within 30 days.", f"haidang_inventory_machines{of}", width=4,
                  empty="No machine has sent an inventory yet.", link=board.link("workstations", "Workstations", site="$site"))  # fmt: skip
     board.number("Agents silent", "Agents that do not report and did not say that they stop.",
-                 f"count(haidang_agent_up{of} == 0 and haidang_agent_stopped{of} == 0) or vector(0)", steps=share(1, 1), width=7,
+                 f"count(haidang_agent_up{of} == 0 and haidang_agent_stopped{of} == 0) or vector(0)", steps=share(1, 1),
                  link=board.link("agents", "Agents", site="$site"))  # fmt: skip
     board.timeline("State", "Whether it was reached, and over all its circuits.",
                    f"haidang_site_up{of} + on (site) haidang_site_up{of} - on (site) haidang_site_degraded{of}", "{{site}}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 VIETNAMESE: dict[str, str] = {
     # Shared
     "Data source": "Nguồn dữ liệu", "Alerts": "Cảnh báo", "Now": "Hiện tại", "State": "Trạng thái", "up": "hoạt động",
-    "down": "mất", "degraded": "suy giảm", "0": "0", "Up": "Hoạt động", "Down": "Ngừng", "Site": "Cơ quan",
+    "down": "mất", "not known": "chưa rõ", "Measured": "Đã đo", "degraded": "suy giảm", "0": "0", "Up": "Hoạt động", "Down": "Ngừng", "Site": "Cơ quan",
     "Circuit": "Tuyến", "Circuits": "Các tuyến", "Carrier": "Nhà mạng", "Cause": "Nguyên nhân", "For": "Đã kéo dài",
     "Device": "Thiết bị", "Devices": "Thiết bị", "Port": "Cổng", "Ports": "Cổng", "Agent": "Tác tử", "Agents": "Tác tử",
     "Machine": "Máy", "Machines": "Máy", "Name": "Tên", "Kind": "Loại", "Kinds": "Loại máy", "Level": "Cấp",
@@ -51,16 +51,24 @@ VIETNAMESE: dict[str, str] = {
     "Failures that are not over, planned work left out.": "Sự cố chưa hết, không tính bảo trì có kế hoạch.",
     "Wrong cables": "Cáp sai",
     "Cables that do not run as the registry says.": "Cáp không đấu như trong sổ đăng ký.",
+    "Circuits not measured": "Tuyến không đo được",
+    "Circuits of which nothing tells whether they carry traffic.": "Tuyến không có gì cho biết có truyền được hay không.",
     "SLA budgets used up": "Vượt cam kết",
     "Circuits that were down longer this month than their SLA allows.": "Tuyến gián đoạn trong tháng lâu hơn cam kết.",
-    "State of circuits": "Trạng thái các tuyến", "Circuits that were not up all the time.": "Các tuyến có lúc bị mất.",
+    "State of circuits": "Trạng thái các tuyến",
+    "Circuits that were not up, or not measured, all the time.": "Các tuyến có lúc bị mất hoặc không đo được.",
     "Every circuit was up all the time.": "Mọi tuyến đều hoạt động liên tục.", "Service level": "Cam kết dịch vụ",
     "Carrier's number": "Mã kênh", "Budget used": "Đã dùng", "Availability against the SLA": "Độ sẵn sàng so với cam kết",
     "Share of this month's allowed downtime that is used; 100% is all of it.":
         "Phần thời gian gián đoạn cho phép trong tháng đã dùng; 100% là hết.",
     "No circuit of these has an SLA in the registry.": "Không tuyến nào trong số này có cam kết trong sổ đăng ký.",
     "Availability over the time shown": "Độ sẵn sàng trong khoảng đang xem",
-    "Share of the time shown in which the circuit carried traffic, the worst first.": "Phần thời gian tuyến hoạt động, kém nhất trước.",
+    "Share of the measured part of the time shown in which the circuit carried traffic, the worst first.":
+        "Phần thời gian đã đo mà tuyến hoạt động, kém nhất trước.",
+    "Measured this month": "Đã đo trong tháng",
+    "Share of the month so far in which something told of the circuit, the least first.":
+        "Phần thời gian của tháng đến nay có số đo của tuyến, ít nhất trước.",
+    "Share of the time shown in which something told of it.": "Phần thời gian đang xem có số đo.",
     "Quality": "Chất lượng", "Round trip times": "Thời gian khứ hồi",
     "How many probes took how long, all circuits chosen together.": "Bao nhiêu phép đo mất bao lâu, gộp các tuyến đã chọn.",
     "No probe runs along these circuits: give their ends addresses.":
@@ -85,7 +93,8 @@ VIETNAMESE: dict[str, str] = {
     "One circuit: what it is, its state, its probes, its ports and their light.":
         "Một tuyến: thông tin, trạng thái, phép đo, cổng và công suất quang.",
     "Whether it carries traffic.": "Có truyền được không.",
-    "Share of the time shown in which it carried traffic.": "Phần thời gian truyền được trong khoảng đang xem.",
+    "Share of the measured part of the time shown in which it carried traffic.":
+        "Phần thời gian đã đo mà tuyến truyền được trong khoảng đang xem.",
     "SLA budget used": "Đã dùng theo cam kết", "Of the downtime its SLA allows this month.": "Của thời gian gián đoạn cho phép trong tháng.",
     "It has no SLA in the registry.": "Không có cam kết trong sổ đăng ký.", "Bandwidth": "Băng thông",
     "As registered.": "Theo sổ đăng ký.", "No bandwidth is registered.": "Chưa khai báo băng thông.", "Loss now": "Mất gói hiện tại",
@@ -108,7 +117,8 @@ VIETNAMESE: dict[str, str] = {
     "One agency: reachability, circuits, devices, agents, workstations, the plan.":
         "Một cơ quan: kết nối, các tuyến, thiết bị, tác tử, máy trạm, kế hoạch.",
     "Whether the center reaches it.": "Trung tâm có kết nối được không.",
-    "Share of the time shown in which it was reached.": "Phần thời gian kết nối được trong khoảng đang xem.",
+    "Share of the measured part of the time shown in which it was reached.":
+        "Phần thời gian đã đo mà cơ quan kết nối được.",
     "Who works there.": "Người làm việc tại đó.", "Workstations": "Máy trạm",
     "In the inventory, seen within 30 days.": "Có trong danh mục, thấy trong 30 ngày.",
     "No machine has sent an inventory yet.": "Chưa có máy nào gửi danh mục.", "Agents silent": "Tác tử im lặng",

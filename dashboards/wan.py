@@ -1,6 +1,6 @@
 """WAN: the circuits of every carrier against what it promised."""
 
-from dashboards.shared import BAD, GOOD, NONE_WANTED, Board, share
+from dashboards.shared import BAD, CIRCUIT_STATES, GOOD, GRAY, NONE_WANTED, Board, at_least, share, state_of
 
 TITLE = "WAN"
 DESCRIPTION = "Circuits by carrier: state, availability against the SLA, delay, loss by direction, load."
@@ -21,12 +21,15 @@ def build(board: Board) -> None:
                  'count(haidang_outage_open{planned="0"}) or vector(0)', steps=NONE_WANTED)  # fmt: skip
     board.number("Wrong cables", "Cables that do not run as the registry says.",
                  "count(haidang_circuit_mismatch_info) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+    board.number("Circuits not measured", "Circuits of which nothing tells whether they carry traffic.",
+                 f"count(haidang_circuit_measured{{{chosen}}} == 0) or vector(0)", steps=((None, GOOD), (1, GRAY)))  # fmt: skip
     board.number("SLA budgets used up", "Circuits that were down longer this month than their SLA allows.",
-                 f"count(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= 1) or vector(0)", steps=NONE_WANTED, width=8)  # fmt: skip
+                 f"count(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= 1) or vector(0)", steps=NONE_WANTED)  # fmt: skip
     board.timeline(
-        "State of circuits", "Circuits that were not up all the time.",
-        f"haidang_circuit_up{{{chosen}}} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0)",
-        "{{circuit}}", {"1": ("up", GOOD), "0": ("down", BAD)}, empty="Every circuit was up all the time.",
+        "State of circuits", "Circuits that were not up, or not measured, all the time.",
+        f"{state_of(chosen)} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0"
+        " or min_over_time(haidang_circuit_measured[$__range] @ end()) == 0)",
+        "{{circuit}}", CIRCUIT_STATES, empty="Every circuit was up all the time.",
         link=board.link("circuit", "Circuit", circuit="${__field.labels.circuit}"),
     )  # fmt: skip
     board.row("Service level")
@@ -39,9 +42,15 @@ def build(board: Board) -> None:
         links={"circuit": circuit},
     )  # fmt: skip
     board.bars(
-        "Availability over the time shown", "Share of the time shown in which the circuit carried traffic, the worst first.",
+        "Availability over the time shown",
+        "Share of the measured part of the time shown in which the circuit carried traffic, the worst first.",
         f"bottomk(15, avg_over_time(haidang_circuit_up{{{chosen}}}[$__range]))", "{{circuit}}", unit="percentunit",
-        steps=((None, BAD), (0.995, GOOD)), least=0.9, most=1, empty="No circuit of these is watched.",
+        steps=((None, BAD), (0.995, GOOD)), least=0.9, most=1, width=6, empty="No circuit of these is watched.",
+    )  # fmt: skip
+    board.bars(
+        "Measured this month", "Share of the month so far in which something told of the circuit, the least first.",
+        f"bottomk(15, haidang_circuit_measured_ratio{{{chosen}}})", "{{circuit}}", unit="percentunit",
+        steps=at_least(0.5, 0.95), most=1, width=6, empty="No circuit of these is watched.",
     )  # fmt: skip
     board.row("Quality")
     board.heat(

@@ -150,7 +150,14 @@ def _circuit(day: Day, n: int) -> None:
     end = {"site": f"site-{far}", "device": f"sw-{far}", "interface": f"wan{n // SITES}"}
     day.add("circuit_info", 1, **circuit, medium="fiber", carrier_circuit=f"VT-{n}")
     day.add("circuit_end_info", 1, **circuit, **end)
-    day.add("circuit_up", lambda step: int(not (n < SITES and down(far, step))), **circuit)
+    measured = n % 50 != 11
+    day.add(
+        "circuit_up",
+        lambda step: int(not (n < SITES and down(far, step))) if measured or step < 600 else None,
+        **circuit,
+    )
+    day.add("circuit_measured", lambda step: int(measured or step < 600), **circuit)
+    day.add("circuit_measured_ratio", 0.99 if measured else 0.4, **circuit)
     day.add("circuit_bandwidth_bytes_per_second", 1.25e7, circuit=circuit["circuit"])
     day.add("circuit_sla_budget_used_ratio", 1.4 if n % 100 == 3 else 0.02 * (n % 20), **circuit)
     if n % 200 == 9:
