@@ -281,6 +281,13 @@ CASES = [
     Case("HaidangCircuitCongested", 20, traffic("0+4800x30")),
     Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x30"}, {**DEVICE_AT, "circuit": "c1", "problem": "wrong_port", "expected": "b p1", "found": "b p2"}),
     Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x5 stale"}),
+    Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "0x90"}, {"carrier": "vta"}),
+    Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "0x50 1 0x90"}),
+    Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "1x90"}),
+    Case(  # behind an outage
+        "HaidangCircuitsNotMeasured", 61,
+        {f"haidang_circuit_measured{CIRCUIT}": "0x90", **circuit("eth0"), 'haidang_site_up{site="a"}': "0x90"},
+    ),
     Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.9x10"}, {"circuit": "c1", "carrier": "vta"}),
     Case("HaidangSlaBudgetBurning", 5, {f"haidang_circuit_sla_budget_used_ratio{CIRCUIT}": "0.7x10"}),
     Case("HaidangInterfaceDown", 20, {f"haidang_interface_up{NIC}": "1x10 0x20", **INFO, **circuit("eth0")}),  # the engine's
