@@ -130,12 +130,12 @@ def month() -> months.Report:
     province = registry.province.model_copy(update={"name": "\x00Tỉnh\u202e" + "W" * 190})
     registry = registry.model_copy(update={"circuits": circuits, "carriers": carriers, "province": province})
     figures = [
-        Figures("circuit", circuit.id, circuit.carrier, 0, 0.0, 3600.0, circuit.sla_availability_ratio or None)
+        Figures("circuit", circuit.id, circuit.carrier, 0, 0.0, 3600.0, 7200.0, circuit.sla_availability_ratio)
         for circuit in circuits
     ]
     everywhere = tuple(f"{circuit.id}-{number}" for number, circuit in enumerate(circuits))
     outage = Outage("o", "site", "ttdl", "", 1e9, everywhere, {"ttdl"}, cause=Cause(Kind.UNKNOWN, ()), ended=1e9 + 60)
-    return months.Report(registry, "2026-10", figures, [(outage, 5)])
+    return months.Report(registry, "2026-10", figures, [(outage, 5)], 0.9)
 
 
 def test_a_carrier_s_report_holds_any_text() -> None:
