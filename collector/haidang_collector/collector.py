@@ -239,14 +239,17 @@ class Collector:
     def _refuse_excess(self, batch: Batch) -> None:
         """No agent, and no device, may fill the exposition."""
         most = self.settings.limits.series_an_agent
-        for prepared in list(batch.prepared):
+        kept = []
+        for prepared in batch.prepared:
             report = prepared.report
             series = self.latest.series_beside(batch.agent, report.source) + len(prepared.kept_samples)
-            if series > most:
-                batch.prepared.remove(prepared)
+            if series <= most:
+                kept.append(prepared)
+            else:
                 detail = f"{report.source}: {series} series, more than {most} (limits.series_an_agent)"
                 batch.refused.append(Refusal(report.epoch, report.sequence, detail))
                 batch.refused_reasons["too_many_series"] += 1
+        batch.prepared[:] = kept
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
         reports = self.telemetry.reports

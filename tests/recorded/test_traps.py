@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import socket
@@ -15,8 +16,11 @@ from typing import Any
 
 import pytest
 from haidang_agent.config import SnmpConfig, TrapsConfig
+from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.flood import Gate, Summary
+from haidang_agent.snmp.fresh import Fresh
 from haidang_agent.snmp.notifications import TRAP_OID, Notification, understand
+from haidang_agent.snmp.traps import _begins_with
 from haidang_agent.source import Findings
 from haidang_agent.sources import snmp as sources_snmp
 from haidang_agent.sources.snmp import Snmp
@@ -35,7 +39,11 @@ SECRETS = """
 [core]
 community = "switch"
 [other]
+version = "1"
 community = "trapsecret"
+[core1]
+version = "1"
+community = "switch"
 [v3]
 version = "3"
 user = "reporter"
@@ -43,12 +51,50 @@ auth = "sha256"
 auth_password = "authsecret"
 privacy = "aes128"
 privacy_password = "privsecret"
+[v3same]
+version = "3"
+user = "reporter"
+auth = "sha256"
+auth_password = "othersecret"
+privacy = "aes128"
+privacy_password = "otherprivate"
+[open3]
+version = "3"
+user = "open"
 [plain3]
 version = "3"
 user = "md5"
 auth = "md5"
 auth_password = "authsecret"
 """
+
+
+# Devices by their credentials, at addresses of their own. They are not there: polls say so.
+OTHERS = {
+    "other": "127.0.0.11", "v3": "127.0.0.13", "v3same": "127.0.0.14", "plain3": "127.0.0.15", "open3": "127.0.0.16",
+    "core1": "127.0.0.17",
+}  # fmt: skip
+SAME3 = (
+    "-v3",
+    "-u",
+    "reporter",
+    "-l",
+    "authPriv",
+    "-a",
+    "SHA-256",
+    "-A",
+    "othersecret",
+    "-x",
+    "AES",
+    "-X",
+    "otherprivate",
+)
+PLAIN3 = ("-v3", "-u", "md5", "-l", "authNoPriv", "-a", "MD5", "-A", "authsecret")
+ENGINE = ("-e", "0x80001f8804aabbccdd")
+
+
+def of(name: str) -> str:
+    return f"--clientaddr={OTHERS[name]}"
 
 
 class Probe:
@@ -62,6 +108,7 @@ class Probe:
         devices = (
             AssignedDevice("sw-1", "127.0.0.1", port, "core"),
             AssignedDevice("sw-2", "127.0.0.2", port, "core", trap_addresses=("127.0.0.3",)),
+            *(AssignedDevice(f"sw-{name}", address, port, name) for name, address in OTHERS.items()),
         )
         config = SnmpConfig(
             credentials_file=str(secrets), interval_seconds=600.0,
@@ -87,7 +134,7 @@ class Probe:
 
     def __enter__(self) -> Probe:
         self._thread.start()
-        wait_for("both are polled", lambda: {"snmp:sw-1", "snmp:sw-2"} <= {name for name, _ in self.delivered})
+        wait_for("both are polled", lambda: {"snmp:sw-1", "snmp:sw-2"} <= {name for name, _ in self.delivered}, 90)
         wait_for("the port is open", self._listens)
         return self
 
@@ -138,6 +185,26 @@ def probe(simulator: Simulator, tmp_path: Path) -> Iterator[Probe]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def listening(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
+    """One for many tests, each of which looks at what it changes."""
+    with Probe(tmp_path_factory.mktemp("listening"), simulator.port) as running:
+        yield running
+
+
+class Counted:
+    """What a test adds to the counts."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe, self._before = probe, dict(probe.counts)
+
+    def __getitem__(self, outcome: str) -> int:
+        return self._probe.counts[outcome] - self._before[outcome]
+
+    def all(self) -> int:
+        return sum(self[outcome] for outcome in self._before)
+
+
 def said(probe: Probe, kind: str, device: str = "sw-1") -> Event:
     found: list[Event] = wait_for(
         f"a {kind} of {device}", lambda: [event for event in probe.events(device) if event.kind == kind], 15
@@ -146,40 +213,47 @@ def said(probe: Probe, kind: str, device: str = "sw-1") -> Event:
 
 
 PORT = ("1.3.6.1.2.1.2.2.1.1.1", "i", "1")
+GASP = ("1.3.6.1.2.1.158.1.6.1.4.1", "u", "257")  # an event that no other test makes
 
 
 @pytest.mark.parametrize(
-    ("program", "options"),
+    ("device", "program", "options"),
     [
-        ("snmptrap", ("-v2c", "-c", "switch")),
-        ("snmpinform", ("-v2c", "-c", "switch")),
-        ("snmptrap", (*V3, "-e", "0x80001f8804aabbccdd")),
-        ("snmpinform", V3),
-        ("snmpinform", ("-v3", "-u", "md5", "-l", "authNoPriv", "-a", "MD5", "-A", "authsecret")),
+        ("sw-1", "snmptrap", ("-v2c", "-c", "switch")),
+        ("sw-1", "snmpinform", ("-v2c", "-c", "switch")),
+        ("sw-v3", "snmptrap", (of("v3"), *V3, *ENGINE)),
+        ("sw-v3", "snmpinform", (of("v3"), *V3)),
+        ("sw-v3same", "snmptrap", (of("v3same"), *SAME3, *ENGINE)),
+        ("sw-v3same", "snmpinform", (of("v3same"), *SAME3)),
+        ("sw-plain3", "snmpinform", (of("plain3"), *PLAIN3)),
+        ("sw-open3", "snmptrap", (of("open3"), "-v3", "-u", "open", "-l", "noAuthNoPriv", *ENGINE)),
     ],
 )
 def test_a_link_down_is_an_event_of_a_port_and_starts_a_poll(
-    probe: Probe, program: str, options: tuple[str, ...]
+    probe: Probe, device: str, program: str, options: tuple[str, ...]
 ) -> None:
-    before = probe.polls()
+    wait_for("it is polled", lambda: probe.polls(device), 30)
+    before = probe.polls(device)
     done = probe.send(program, *options, "--", "", LINK_DOWN, *PORT)
     assert done.returncode == 0, done.stderr  # an inform that is not acknowledged fails
-    event = said(probe, "link_down")
-    assert event.body["device"] == "sw-1"
-    assert event.body["interface"] == "ge1"
+    event = said(probe, "link_down", device)
+    assert event.body["device"] == device
+    assert event.body["interface"] == ("ge1" if device == "sw-1" else "ifIndex 1")
     assert abs(event.at - time.time()) < 30
-    wait_for("the device is polled again", lambda: probe.polls() > before, 15)
+    assert probe.counts["accepted"] == 1
+    wait_for("the device is polled again", lambda: probe.polls(device) > before, 30)
     assert not any(secret in str(probe.delivered) for secret in ("authsecret", "privsecret"))
 
 
 def test_version_1_and_vendor_traps(probe: Probe) -> None:
     apc = ("1.3.6.1.4.1.318", "127.0.0.1", "6", "5", "")
-    assert probe.send("snmptrap", "-v1", "-c", "trapsecret", "--", *apc).returncode == 0
-    event = said(probe, "ups_on_battery")
+    assert probe.send("snmptrap", of("other"), "-v1", "-c", "trapsecret", "--", *apc).returncode == 0
+    event = said(probe, "ups_on_battery", "sw-other")
     assert event.body["trap"] == "1.3.6.1.4.1.318.0.5"
     assert "trapsecret" not in str(event)  # a converted trap brings its community along
-    probe.send("snmptrap", "-v1", "-c", "switch", "--", "1.3.6.1.4.1.9", "127.0.0.1", "2", "0", "", *PORT)
-    assert said(probe, "link_down").body["interface"] == "ge1"
+    generic = ("1.3.6.1.4.1.9", OTHERS["core1"], "2", "0", "", *PORT)
+    probe.send("snmptrap", of("core1"), "-v1", "-c", "switch", "--", *generic)
+    assert said(probe, "link_down", "sw-core1").body["interface"] == "ifIndex 1"
     probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", "1.3.6.1.4.1.99999.0.7")
     assert said(probe, "snmp_trap").body["trap"] == "1.3.6.1.4.1.99999.0.7"
 
@@ -206,14 +280,14 @@ def test_a_defect_one_device_brings_out_is_its_own(
         broken_now.clear()
         before = probe.polls("sw-1")
         probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", LINK_UP, *PORT)
-        wait_for("and polled again", lambda: probe.polls("sw-1") > before, 20)
+        wait_for("and polled again", lambda: probe.polls("sw-1") > before, 60)
 
 
 def test_a_device_may_have_had_other_engine_ids(probe: Probe) -> None:
     """Keys are made for each; a third takes the place of the first."""
     for number, kind in enumerate((LINK_DOWN, LINK_UP, COLD_START, LINK_DOWN)):
         engine = f"0x80001f8804aabbcc{number % 3:02x}"
-        assert probe.send("snmptrap", *V3, "-e", engine, "--", "", kind, *PORT).returncode == 0
+        assert probe.send("snmptrap", of("v3"), *V3, "-e", engine, "--", "", kind, *PORT).returncode == 0
         wait_for("it is accepted", lambda n=number: probe.counts["accepted"] == n + 1, 15)
     assert probe.counts["refused"] == 0
 
@@ -228,16 +302,194 @@ def test_traps_over_ipv6(simulator: Simulator, tmp_path: Path) -> None:
     "options",
     [
         ("-v2c", "-c", "wrong"),
-        ("-v3", "-u", "nobody", "-l", "noAuthNoPriv", "-e", "0x80001f8804aabbccdd"),
-        ("-v3", "-u", "reporter", "-l", "noAuthNoPriv", "-e", "0x80001f8804aabbccdd"),  # the name without the password
-        ("-v3", "-u", "md5", "-l", "authNoPriv", "-a", "MD5", "-A", "wrongsecret", "-e", "0x80001f8804aabbccdd"),
+        ("-v2c", "-c", "trapsecret"),  # another device's
+        ("-v2c", "-c", "switc"),
+        ("-v2c", "-c", "switchswitch"),
+        ("-v2c", "-c", ""),
+        (*V3, *ENGINE),
+        (of("other"), "-v2c", "-c", "trapsecret"),  # a later version than its own
+        (of("other"), "-v2c", "-c", "switch"),
+        (of("core1"), "-v2c", "-c", "switch"),
+        (of("v3"), "-v2c", "-c", "switch"),  # weaker versions
+        (of("v3"), "-v2c", "-c", "reporter"),
+        (of("v3"), "-v3", "-u", "nobody", "-l", "noAuthNoPriv", *ENGINE),
+        (of("v3"), "-v3", "-u", "reporter", "-l", "noAuthNoPriv", *ENGINE),  # the name without the passwords
+        (of("v3"), *V3[:4], "authNoPriv", *V3[5:9], *ENGINE),  # without privacy
+        (of("v3"), *V3[:8], "wrongsecret", *V3[9:], *ENGINE),
+        (of("v3"), *V3[:12], "wrongsecret", *ENGINE),
+        (of("v3"), *SAME3, *ENGINE),  # the same user's passwords of another device
+        (of("v3same"), *V3, *ENGINE),
+        (of("v3"), *PLAIN3, *ENGINE),  # another device's user
+        (of("v3"), "-v3", "-u", "open", "-l", "noAuthNoPriv", *ENGINE),
+        (of("plain3"), *PLAIN3[:-1], "wrongsecret", *ENGINE),
+        (of("plain3"), *PLAIN3[:4], "noAuthNoPriv", *ENGINE),
+        (of("open3"), "-v2c", "-c", "open"),
     ],
 )
-def test_without_the_credential_nothing_is_heard(probe: Probe, options: tuple[str, ...]) -> None:
-    probe.send("snmptrap", *options, "--", "", LINK_DOWN, *PORT)
-    wait_for("it is refused", lambda: probe.counts["refused"] == 1, 15)
-    assert probe.counts["accepted"] == 0
-    assert probe.events() == []
+def test_without_its_own_credential_a_device_is_not_heard(listening: Probe, options: tuple[str, ...]) -> None:
+    counted = Counted(listening)
+    listening.send("snmptrap", *options, "--", "", COLD_START, *GASP)
+    wait_for("it is refused", lambda: counted["refused"] + counted["malformed"] == 1, 15)
+    assert counted.all() == 1
+    assert "dying_gasp" not in str(listening.delivered)
+
+
+@pytest.mark.parametrize(
+    "options", [("-v1", "-c", "switch"), (of("v3"), "-v1", "-c", "switch"), (of("other"), "-v1", "-c", "switch")]
+)
+def test_a_version_1_trap_needs_a_device_of_version_1(listening: Probe, options: tuple[str, ...]) -> None:
+    counted = Counted(listening)
+    listening.send("snmptrap", *options, "--", "1.3.6.1.4.1.9", "127.0.0.1", "2", "0", "", *PORT)
+    wait_for("it is refused", lambda: counted["refused"] == 1, 15)
+    assert counted.all() == 1
+
+
+def test_keys_of_devices_that_share_a_name_and_an_engine_are_each_ones_own(probe: Probe) -> None:
+    """One that says it is the other's engine takes nothing from it, in either order, and its clock moves no other's."""
+    for number, (name, options) in enumerate([("v3same", SAME3), ("v3", V3), ("v3same", SAME3), ("v3", V3)]):
+        clock = ("-Z", "2000000000,100") if name == "v3same" else ("-Z", f"5,{100 + number}")
+        kind = (LINK_DOWN, LINK_UP)[number // 2]
+        assert probe.send("snmptrap", of(name), *options, *ENGINE, *clock, "--", "", kind, *PORT).returncode == 0
+        wait_for("it is accepted", lambda n=number: probe.counts["accepted"] == n + 1, 15)
+    assert probe.counts["refused"] == 0
+
+
+@pytest.mark.parametrize("clock", ["4,100000", "5,800", "5,1", "2147483647,1000"])
+def test_what_is_of_an_earlier_time_is_not_believed(listening: Probe, clock: str) -> None:
+    counted, engine = Counted(listening), f"0x80001f8804{os.urandom(6).hex()}"
+    for sent, (now, accepted) in enumerate((("5,1000", 1), ("5,1001", 2), (clock, 2), ("5,950", 3), ("6,1", 4))):
+        listening.send("snmptrap", of("v3"), *V3, "-e", engine, "-Z", now, "--", "", LINK_DOWN, *PORT)
+        wait_for("it is counted", lambda n=sent: counted.all() == n + 1, 15)
+        assert counted["accepted"] == accepted
+    assert counted["refused"] == 1
+
+
+def recorded(probe: Probe, program: str, *options: str) -> list[bytes]:
+    """The datagrams of a sender, as somebody on the way has them; it gets no answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(10)
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        subprocess.run(
+            [require(program), *options, target, "", LINK_DOWN, *PORT],
+            env={**os.environ, "MIBS": "", "SNMP_PERSISTENT_DIR": "/nonexistent"}, capture_output=True, timeout=60,
+        )  # fmt: skip
+        return [listener.recv(65535)]
+
+
+def replay(probe: Probe, datagram: bytes, address: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((address, 0))
+        sender.sendto(datagram, ("127.0.0.1", probe.port))
+
+
+def test_what_was_recorded_is_believed_once(simulator: Simulator, tmp_path: Path) -> None:
+    with Probe(tmp_path, simulator.port) as probe:
+        (datagram,) = recorded(probe, "snmptrap", *V3, *ENGINE, "-Z", "7,5000")
+        replay(probe, datagram, OTHERS["v3same"])  # from another device's address it is nothing
+        wait_for("it is refused", lambda: probe.counts["refused"] == 1, 15)
+        replay(probe, datagram, OTHERS["v3"])
+        wait_for("it is accepted", lambda: probe.counts["accepted"] == 1, 15)
+        for number in range(3):
+            replay(probe, datagram, OTHERS["v3"])
+            wait_for("it is counted", lambda n=number: probe.counts["repeated"] == n + 1, 15)
+        for at in range(0, len(datagram), 7):  # and changed it is another's
+            changed = bytearray(datagram)
+            changed[at] ^= 1
+            replay(probe, bytes(changed), OTHERS["v3"])
+        wait_for("all are counted", lambda: sum(probe.counts.values()) >= 5 + len(range(0, len(datagram), 7)), 15)
+        assert probe.counts["accepted"] == 1
+        probe.send("snmptrap", of("v3"), *V3, *ENGINE, "-Z", "8,9000", "--", "", LINK_UP, *PORT)
+        wait_for("the next is accepted", lambda: probe.counts["accepted"] == 2, 15)
+    with Probe(tmp_path, simulator.port) as again:  # nor after a restart
+        replay(again, datagram, OTHERS["v3"])
+        wait_for("it is refused", lambda: again.counts["refused"] == 1, 15)
+        assert again.counts["accepted"] == 0
+        again.send("snmptrap", of("v3"), *V3, *ENGINE, "-Z", "8,9001", "--", "", LINK_UP, *PORT)
+        wait_for("the next is accepted", lambda: again.counts["accepted"] == 1, 15)
+
+
+@pytest.mark.parametrize("version", ["1", "2c", "3"])
+def test_nobody_speaks_for_another_device_in_a_trap(listening: Probe, version: str) -> None:
+    """A version 1 trap names an agent-addr, a later one may name snmpTrapAddress: it is its sender's all the same."""
+    counted, about = Counted(listening), OTHERS["plain3"]
+    if version == "1":
+        device = "sw-other"
+        words = (of("other"), "-v1", "-c", "trapsecret", "--", "1.3.6.1.4.1.9", about, "0", "0", "", *PORT)
+    else:
+        device = "sw-1" if version == "2c" else "sw-v3"
+        own = ("-v2c", "-c", "switch") if version == "2c" else (of("v3"), *V3, "-e", "0x80001f880400000001")
+        words = (*own, "--", "", COLD_START, *PORT, "1.3.6.1.6.3.18.1.3.0", "a", about)
+    listening.send("snmptrap", *words)
+    assert said(listening, "cold_start", device).body["device"] == device
+    assert counted["accepted"] == counted.all() == 1
+    assert not listening.events("sw-plain3")
+    assert about not in str(listening.events(device))
+
+
+def test_a_trap_of_our_own_engine_is_none(listening: Probe) -> None:
+    """Who sends a trap is the engine in it; ours sends none."""
+    counted, listener = Counted(listening), listening.source._listener
+    assert listener is not None
+    assert listener._receiver is not None
+    ours = f"0x{listener._receiver._engine_id.hex()}"
+    listening.send("snmptrap", of("v3"), *V3, "-e", ours, "-Z", "1,1", "--", "", LINK_DOWN, *PORT)
+    wait_for("it is refused", lambda: counted["refused"] == 1, 15)
+    assert counted.all() == 1
+
+
+def test_what_is_not_the_devices_costs_it_nothing(simulator: Simulator, tmp_path: Path) -> None:
+    """A flood in its name leaves it its share."""
+    with Probe(tmp_path, simulator.port, a_second=20.0) as probe:
+        (forged,) = recorded(probe, "snmptrap", "-v2c", "-c", "wrong")
+        for _ in range(500):
+            replay(probe, forged, "127.0.0.1")
+        wait_for("they are counted", lambda: probe.counts["refused"] > 100, 15)
+        assert probe.counts["too_many"] == 0
+        probe.send("snmptrap", "-v2c", "-c", "switch", "--", "", LINK_DOWN, *PORT)
+        said(probe, "link_down")
+
+
+@given(st.binary(max_size=60), st.sampled_from(["1", "2c", "3"]))
+def test_any_octets_begin_with_a_version_and_community_or_not(data: bytes, version: str) -> None:
+    assert _begins_with(data, Credential(version=version, community="switch")) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("datagram", "good"),
+    [
+        ("30 0d 02 01 01 04 06 737769746368 a0 00", True),
+        ("30 81 0d 02 01 01 04 06 737769746368 a0 00", True),
+        ("30 82 000f 02 02 0001 04 81 06 737769746368 a0 00", True),
+        ("30 80 02 01 01 04 06 737769746368 00 00", False),  # of no bound
+        ("30 0d 02 01 00 04 06 737769746368 a0 00", False),
+        ("30 0d 02 01 01 24 06 737769746368 a0 00", False),  # constructed
+        ("30 0d 02 01 01 04 05 7377697463 a0 00", False),
+        ("30 ff 02 01 01 04 06 737769746368", False),
+        ("30 0d 02 01 01 04 06 7377", False),
+        ("", False),
+    ],
+)
+def test_how_messages_begin(datagram: str, good: bool) -> None:
+    assert _begins_with(bytes.fromhex(datagram.replace(" ", "")), Credential(community="switch")) is good
+
+
+def test_engines_that_count_no_boots_are_believed_after_a_restart() -> None:
+    """Where the device's own time, as polled, is that of the message."""
+    fresh = Fresh()
+    assert fresh.is_new("sw", b"engine", 1, 90_000, None)
+    assert not fresh.is_new("sw", b"engine", 1, 20, None)
+    assert not fresh.is_new("sw", b"engine", 1, 20, 90_010.0)
+    assert fresh.is_new("sw", b"engine", 1, 20, 15.0)
+    assert fresh.is_new("sw", b"engine", 1, 21, None)
+    assert not fresh.is_new("sw", b"engine", 0, 10**6, 10.0**6)
+    kept = Fresh.of(json.loads(json.dumps(fresh.kept())))
+    assert not kept.is_new("sw", b"engine", 0, 10**6, None)
+    assert kept.is_new("sw", b"engine", 1, 22, None)
+    kept.keep({"other"})
+    assert kept.kept() == {}
+    for damaged in (None, [], {"sw": 1}, {"sw": {"zz": [1, 2]}}, {"sw": {"00": [1]}}, {"sw": {"00": ["x", 1]}}):
+        assert Fresh.of(damaged).kept() == {}
 
 
 def test_a_device_speaks_from_its_addresses_and_nobody_else_for_it(probe: Probe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import logging
@@ -135,6 +136,26 @@ def test_what_answers_and_what_does_not(servers: list[Server]) -> None:
     assert up == {"good": 1, "login": 1, "ill": 0, "gone": 0, "silent": 0, "drip": 0, "nameless": 0, "no-url": 0}
     assert (found["status_code", "login"], found["status_code", "ill"]) == (401, 503)
     assert 0 < found["response_seconds", "good"] < 1
+
+
+@pytest.mark.parametrize("piece", [b"X-A: b\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+def test_a_server_that_drips_its_head_holds_nobody(piece: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as client:
+                if not piece.startswith(b"HTTP"):
+                    client.sendall(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(600):
+                    client.sendall(piece)
+                    time.sleep(0.1)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        began = time.monotonic()
+        found = ask(ServicesConfig(answer_seconds=1.0), AssignedService("slow", url))
+        assert found == {("up", "slow"): 0}
+        assert time.monotonic() - began < 30
 
 
 def test_certificates(servers: list[Server], tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ DEVICE_METRICS = (
         "",
         ("snmp",),
         ("outcome",),
-        "Datagrams at the port for traps: accepted, too_many, unknown_sender, refused (credential), malformed.",
-        "5 a probe",
+        "Datagrams at the port for traps: accepted, too_many, unknown_sender, refused (not with the device's own"
+        " credential), repeated, malformed.",
+        "6 a probe",
     ),
     _device(
         "interface_admin_up",

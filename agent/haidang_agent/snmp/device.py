@@ -33,6 +33,8 @@ class Memory:
     manner: Manner = field(default_factory=Manner)
     read_at: float = -math.inf
     uptime: float = 0.0
+    # snmpEngineTime (SNMP-FRAMEWORK-MIB), and when it was read by our steady clock.
+    engine_time: tuple[float, float] | None = None
     state: tuple[object, ...] = ()
     identity: dict[str, str] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)

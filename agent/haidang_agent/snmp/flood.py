@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from haidang_wire.report import Event
@@ -23,6 +24,10 @@ class Gate:
         self._share = a_second * _SHARE
         self._all = Bucket(a_second)
         self._each: dict[str, Bucket] = {}
+
+    def keep(self, devices: Collection[str]) -> None:
+        """Forget all others."""
+        self._each = {device: bucket for device, bucket in self._each.items() if device in devices}
 
     def admits(self, device: str) -> bool:
         """Devices are those of the assignment: there are no more buckets than that."""

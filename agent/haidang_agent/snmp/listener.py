@@ -17,8 +17,9 @@ from haidang_agent.config import TrapsConfig
 from haidang_agent.files import read_private, write_private
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.flood import Summary
+from haidang_agent.snmp.fresh import Fresh
 from haidang_agent.snmp.notifications import Notification, understand
-from haidang_agent.snmp.traps import OUTCOMES, Bindings, Receiver
+from haidang_agent.snmp.traps import OUTCOMES, Bindings, Receiver, Sender
 from haidang_agent.snmp.watched import Watched
 from haidang_agent.source import Deliver, Findings, instant
 
@@ -28,6 +29,8 @@ ENGINE_FILE = "snmp-engine.json"
 _FLUSH_SECONDS = 0.5
 _BIND_AGAIN_SECONDS = 2.0
 _EVENTS_A_REPORT = 200
+# What devices said is kept for the next start so often, and when listening ends.
+_KEEP_SECONDS = 600.0
 
 
 class Listener:
@@ -40,6 +43,7 @@ class Listener:
         self._interval = interval
         self._watched: Mapping[str, Watched] = {}
         self._owners: dict[str, str | None] = {}
+        self._receiver: Receiver | None = None
         self._summary = Summary()
         self._kinds: dict[tuple[str, str], tuple[int, float]] = {}
 
@@ -51,13 +55,16 @@ class Listener:
             for address in {each.device.address, *each.device.trap_addresses}:
                 self._owners[address] = None if address in self._owners else name
         self._kinds = {key: value for key, value in self._kinds.items() if key[0] in watched}
+        if self._receiver:
+            self._receiver.keep(watched)
 
     async def run(self, credentials: dict[str, Credential], deliver: Deliver) -> None:
         """Listen with these credentials."""
-        engine_id, boots = _engine(self._state_dir)
-        receiver = Receiver(
-            self._config, credentials, self._owners_get, self._heard, self._dropped, self.counts, boots, engine_id
-        )
+        engine = _Engine(self._state_dir)
+        self._receiver = receiver = Receiver(
+            self._config, credentials, self._sender, self._heard, self._dropped, self.counts, engine.boots,
+            engine.engine_id, engine.fresh,
+        )  # fmt: skip
         said = ""
         while True:
             try:
@@ -70,18 +77,28 @@ class Listener:
                 said = text
                 await asyncio.sleep(_BIND_AGAIN_SECONDS)
         try:
-            said_at = time.monotonic()
+            said_at = kept_at = time.monotonic()
             while True:
                 await asyncio.sleep(_FLUSH_SECONDS)
+                if time.monotonic() - kept_at >= _KEEP_SECONDS:
+                    kept_at = time.monotonic()
+                    engine.keep()
                 all_of_them = time.monotonic() - said_at >= self._interval
                 if all_of_them:
                     said_at = time.monotonic()
                 self._flush(deliver, all_of_them=all_of_them)
         finally:
+            self._receiver = None
             receiver.close()
+            engine.keep()
 
-    def _owners_get(self, address: str) -> str | None:
-        return self._owners.get(address)
+    def _sender(self, address: str) -> Sender | None:
+        watched = self._watched.get(self._owners.get(address) or "")
+        if watched is None:
+            return None
+        read = watched.memory.engine_time
+        seconds = read[0] + time.monotonic() - read[1] if read else None
+        return Sender(watched.device.id, watched.device.credential, seconds)
 
     def _heard(self, device: str, bindings: Bindings) -> None:
         watched = self._watched.get(device)
@@ -116,19 +133,26 @@ class Listener:
             deliver(f"traps:{device}", now, self._interval, findings)
 
 
-def _engine(state_dir: Path) -> tuple[bytes, int]:
-    """Our engine's id and how often it started, which only grows (RFC 3414, section 2.2): devices
-    that send informs remember both."""
-    file = state_dir / ENGINE_FILE
-    try:
-        kept = json.loads(read_private(file))
-        engine_id, boots = bytes.fromhex(kept["engine_id"]), int(kept["boots"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        # Format 5 is octets of our own choice (RFC 3411, SnmpEngineID).
-        engine_id, boots = b"\x80\x00\x00\x00\x05" + os.urandom(8), 0
-    boots = min(max(boots, 0) + 1, 2**31 - 2)
-    try:
-        write_private(file, json.dumps({"engine_id": engine_id.hex(), "boots": boots}))
-    except HaidangError as error:
-        log.warning("%s: after the next start, devices may have to learn our engine again", error)
-    return engine_id, boots
+class _Engine:
+    """Our engine's id and how often it started, which only grows (RFC 3414, section 2.2): devices that send informs
+    remember both. And the same of theirs, so that nothing they said before our start is believed after it."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._file = state_dir / ENGINE_FILE
+        try:
+            kept = json.loads(read_private(self._file))
+            self.engine_id, boots = bytes.fromhex(kept["engine_id"]), int(kept["boots"])
+            self.fresh = Fresh.of(kept.get("heard", {}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            # Format 5 is octets of our own choice (RFC 3411, SnmpEngineID).
+            self.engine_id, boots, self.fresh = b"\x80\x00\x00\x00\x05" + os.urandom(8), 0, Fresh()
+        self.boots = min(max(boots, 0) + 1, 2**31 - 2)
+        self.keep()
+
+    def keep(self) -> None:
+        """For the next start."""
+        kept = {"engine_id": self.engine_id.hex(), "boots": self.boots, "heard": self.fresh.kept()}
+        try:
+            write_private(self._file, json.dumps(kept))
+        except HaidangError as error:
+            log.warning("%s: after the next start, devices may have to learn our engine again", error)

@@ -16,6 +16,8 @@ TRAP_OID = "1.3.6.1.6.3.1.1.4.1.0"
 _UPTIME = "1.3.6.1.2.1.1.3.0"
 # SNMP-COMMUNITY-MIB (RFC 3584): a converted version 1 trap brings its community along. It is a secret.
 _COMMUNITY = "1.3.6.1.6.3.18.1.4.0"
+# And what it says its address is (agent-addr), which proves nothing: whose a trap is, its sender's address says.
+_ADDRESS = "1.3.6.1.6.3.18.1.3.0"
 # Columns of these rows are indexed by ifIndex: ifEntry, ifXEntry.
 _INTERFACE_ROWS = ("1.3.6.1.2.1.2.2.1.", "1.3.6.1.2.1.31.1.1.1.")
 _NAMES = ("1.3.6.1.2.1.31.1.1.1.1.", "1.3.6.1.2.1.2.2.1.2.")  # ifName, ifDescr
@@ -62,7 +64,7 @@ def understand(
     for oid, value in bindings:
         if oid == TRAP_OID:
             trap = text(value)
-        elif oid not in (_UPTIME, _COMMUNITY):
+        elif oid not in (_UPTIME, _COMMUNITY, _ADDRESS):
             interface = interface or _interface(oid, value, ports, entity_ports)
             gasp = gasp or (oid.startswith(_OAM_TYPES) and number(value) == _DYING_GASP)
             if len(values) < _MAX_VALUES:

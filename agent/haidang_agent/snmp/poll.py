@@ -101,6 +101,8 @@ def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool
     state = (profile, *(system.get(oid) for oid in _SYSTEM if oid not in (_UPTIME, _ENGINE_TIME)))
     same = state == memory.state and uptime >= memory.uptime
     memory.state, memory.uptime = state, uptime
+    engine_seconds = number(system.get(_ENGINE_TIME))
+    memory.engine_time = None if engine_seconds is None else (engine_seconds, time.monotonic())
     if same and time.monotonic() - memory.read_at < EVERYTHING_SECONDS:
         return False
     memory.forget()

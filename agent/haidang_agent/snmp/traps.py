@@ -1,16 +1,19 @@
 """The trap receiver: one UDP port, a gate before anything is decoded, pysnmp behind it.
 
 Versions 1, 2c and 3; informs are acknowledged (RFC 3413, section 3.4). A sender is known by its
-address, which the registry gives to a device, and must use a credential of this machine's file.
+address, which the registry gives to a device, and must use that device's credential: its version, its
+community, or its user at its security level. What came before (RFC 3414, section 3.2.7) is not believed again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import logging
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyasn1.codec.ber import decoder
@@ -23,11 +26,13 @@ from pysnmp.entity.rfc3413.ntfrcv import NotificationReceiver
 from pysnmp.error import PySnmpError
 from pysnmp.proto import rfc1155, rfc1902
 from pysnmp.proto.mpmod.rfc3412 import SNMPv3Message
+from pysnmp.proto.rfc3411 import CONFIRMED_CLASS_PDUS
 from pysnmp.proto.secmod.rfc3414.service import UsmSecurityParameters
 
 from haidang_agent.config import TrapsConfig
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.flood import Gate
+from haidang_agent.snmp.fresh import Fresh, Repeated
 from haidang_agent.snmp.session import Value
 
 log = logging.getLogger(__name__)
@@ -52,45 +57,77 @@ _PRIVACY = {
     ("aes192", "cisco"): engine_config.USM_PRIV_CFB192_AES,
     ("aes256", "cisco"): engine_config.USM_PRIV_CFB256_AES,
 }
+# securityModel of each version (RFC 3411, SnmpSecurityModel), and version in a message (RFC 3584, section 1.1).
+_MODELS = {"1": 1, "2c": 2, "3": 3}
+_VERSIONS = {"1": 0, "2c": 1, "3": 3}
 _RECEIVE_BUFFER_BYTES = 1 << 20
-# Engine ids a device's messages may bring; each costs keys for every user.
+# Engine ids a device's messages may bring; each costs keys.
 _ENGINES_A_DEVICE = 2
-OUTCOMES = ("accepted", "too_many", "unknown_sender", "refused", "malformed")
+OUTCOMES = ("accepted", "too_many", "unknown_sender", "refused", "repeated", "malformed")
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Whom an address belongs to: the device, the name of its credential, its snmpEngineTime now if it was polled."""
+
+    device: str
+    credential: str
+    engine_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A datagram under way: what is said of it before it is decoded. Those of version 3 are b"" elsewhere."""
+
+    sender: Sender
+    credential: Credential
+    datagram: bytes
+    engine_id: bytes = b""
+    boots: int = 0
+    seconds: int = 0
 
 
 class Receiver:
     """Listens from `open()` to `close()`, and says `heard(device, bindings)` of each notification.
 
-    `owner(address)` is the device an address belongs to, or None; `dropped(device)` is said of each
-    datagram above the limit. `counts` is how many datagrams had which outcome.
+    `owner(address)` is whose an address is, or None; `dropped(device)` is said of each datagram above the limit.
+    `counts` is how many datagrams had which outcome. `fresh` is what came before, also before the last start.
     """
 
     def __init__(
         self,
         config: TrapsConfig,
         credentials: dict[str, Credential],
-        owner: Callable[[str], str | None],
+        owner: Callable[[str], Sender | None],
         heard: Callable[[str, Bindings], None],
         dropped: Callable[[str], None],
         counts: dict[str, int],
         boots: int,
         engine_id: bytes,
+        fresh: Fresh,
     ) -> None:
         self._config = config
+        self._credentials = credentials
         self._owner = owner
         self._heard = heard
         self._dropped = dropped
         self.counts = counts
         self._gate = Gate(config.a_second)
-        self._users = [_User(each) for each in credentials.values() if each.version == "3"]
-        self._levels = {user.name: user.level for user in self._users}
+        self._fresh = fresh
+        self._users = {name: _User(each) for name, each in credentials.items() if each.version == "3"}
+        # Engine ids of each device; and whose keys pysnmp has for a user of an engine: devices may share names.
         self._engines: dict[str, OrderedDict[bytes, None]] = {}
-        self._answered = False
+        self._keys: dict[tuple[bytes, str], str] = {}
+        self._message: _Message | None = None
+        self._outcome = ""
         self._engine_id = engine_id
         self._engine = _engine(engine_id, boots)
-        for number, credential in enumerate(c for c in credentials.values() if c.version != "3"):
-            engine_config.add_v1_system(self._engine, f"community-{number}", credential.community)
-        self._add_users(None)
+        self._communities = {f"community-{n}": each for n, each in enumerate(_communities(credentials))}
+        for name, community in self._communities.items():
+            engine_config.add_v1_system(self._engine, name, community)
+        # pysnmp's notion of engines' times is one for all devices, and ends after five minutes: ours decides.
+        usm = self._engine.security_models[_MODELS["3"]]
+        self._pysnmps_times: dict[Any, Any] = usm._SnmpUSMSecurityModel__timeline
         NotificationReceiver(self._engine, self._on_notification)
         self._transport: Any = None
 
@@ -116,72 +153,121 @@ class Receiver:
         """Stop listening."""
         self._engine.close_dispatcher()
 
+    def keep(self, devices: Collection[str]) -> None:
+        """Forget all others."""
+        self._gate.keep(devices)
+        self._fresh.keep(devices)
+        for device in [each for each in self._engines if each not in devices]:
+            for engine_id in self._engines.pop(device):
+                self._forget_keys(engine_id)
+
     def take(self, datagram: bytes, address: Any, process: Callable[[], None]) -> None:
         """One datagram: counted, and processed if it may be."""
-        device = self._owner(str(address[0]).removeprefix("::ffff:"))
-        if device is None:
+        sender = self._owner(_plain(address[0]))
+        if sender is None:
             self.counts["unknown_sender"] += 1
             return
-        if not self._gate.admits(device):
-            self.counts["too_many"] += 1
-            self._dropped(device)
-            return
-        self._answered = False
-        try:
-            self._answered = not self._meet(device, datagram)
-            process()
-        except (PySnmpError, PyAsn1Error):
-            self.counts["malformed"] += 1
-            return
-        except Exception:  # pysnmp's parsers raise anything for garbage; from the network nothing may end us
-            self.counts["malformed"] += 1
-            log.debug("a datagram of %s", device, exc_info=True)
-            return
-        if not self._answered:
-            # No credential fits, or it was no notification; pysnmp drops it without a word.
+        # What can't be of this device costs it nothing of what it may send.
+        credential = self._credentials.get(sender.credential)
+        if credential is None or not _begins_with(datagram, credential):
             self.counts["refused"] += 1
+            return
+        if not self._gate.admits(sender.device):
+            self.counts["too_many"] += 1
+            self._dropped(sender.device)
+            return
+        # No credential fits, or it is no notification: pysnmp drops it without a word.
+        self._outcome = "refused"
+        self._message = _Message(sender, credential, datagram)
+        try:
+            if credential.version != "3" or self._meet(self._message):
+                process()
+        except (PySnmpError, PyAsn1Error):
+            self._outcome = "malformed"
+        except Exception:  # pysnmp's parsers raise anything for garbage; from the network nothing may end us
+            self._outcome = "malformed"
+            log.debug("a datagram of %s", sender.device, exc_info=True)
+        finally:
+            self._message = None
+        if self._outcome:
+            self.counts[self._outcome] += 1
 
-    def _meet(self, device: str, datagram: bytes) -> bool:
-        """Keys are made for the engine that sends (RFC 3414, section 2.6): for each new one, users
-        are added. False for a question after our own engine, which precedes an inform."""
-        engine_id = _sending_engine(datagram) if self._users else None
+    def _meet(self, message: _Message) -> bool:
+        """Keys are made for the engine that sends (RFC 3414, section 2.6), of this device's user alone. Whether pysnmp
+        is to see it."""
+        engine_id, boots, seconds, user = _security_parameters(message.datagram)
         if not engine_id:
-            return engine_id is None
-        known = self._engines.setdefault(device, OrderedDict())
-        if engine_id in known or engine_id == self._engine_id:
+            self._outcome = ""  # a question after our own engine, which precedes an inform
             return True
-        if len(known) >= _ENGINES_A_DEVICE:
-            oldest, _ = known.popitem(last=False)
-            if not any(oldest in engines for engines in self._engines.values()):
-                for user in self._users:
-                    engine_config.delete_v3_user(self._engine, user.name, OctetString(oldest))
-        known[engine_id] = None
-        self._add_users(engine_id)
+        if user != message.credential.user:
+            return False
+        self._message = replace(message, engine_id=engine_id, boots=boots, seconds=seconds)
+        if engine_id != self._engine_id:
+            known = self._engines.setdefault(message.sender.device, OrderedDict())
+            if engine_id not in known and len(known) >= _ENGINES_A_DEVICE:
+                oldest, _ = known.popitem(last=False)
+                self._forget_keys(oldest)
+            known[engine_id] = None
+        self._use_keys(engine_id, message.sender.credential)
+        self._pysnmps_times.pop(OctetString(engine_id), None)
         return True
 
-    def _add_users(self, engine_id: bytes | None) -> None:
-        for user in self._users:
-            engine_config.add_v3_user(
-                self._engine, user.name, user.auth, user.auth_key, user.privacy, user.privacy_key,
-                securityEngineId=None if engine_id is None else OctetString(engine_id),
-                authKeyType=engine_config.USM_KEY_TYPE_MASTER, privKeyType=engine_config.USM_KEY_TYPE_MASTER,
-            )  # fmt: skip
+    def _use_keys(self, engine_id: bytes, credential: str) -> None:
+        user = self._users[credential]
+        if self._keys.get((engine_id, user.name)) == credential:
+            return
+        if (engine_id, user.name) in self._keys:
+            engine_config.delete_v3_user(self._engine, user.name, OctetString(engine_id))
+        engine_config.add_v3_user(
+            self._engine, user.name, user.auth, user.auth_key, user.privacy, user.privacy_key,
+            securityEngineId=OctetString(engine_id),
+            authKeyType=engine_config.USM_KEY_TYPE_MASTER, privKeyType=engine_config.USM_KEY_TYPE_MASTER,
+        )  # fmt: skip
+        self._keys[engine_id, user.name] = credential
+
+    def _forget_keys(self, engine_id: bytes) -> None:
+        if not any(engine_id in engines for engines in self._engines.values()):
+            for known, name in [key for key in self._keys if key[0] == engine_id]:
+                engine_config.delete_v3_user(self._engine, name, OctetString(known))
+                del self._keys[known, name]
 
     def _on_notification(
         self, engine: Any, reference: Any, context_engine: Any, context: Any, bindings: Any, cookie: Any
     ) -> None:
-        self._answered = True
-        said = engine.observer.get_execution_context("rfc3412.receiveMessage:request")
-        # pysnmp accepts a known user's name without its password where the sender is authoritative.
-        if int(said["securityModel"]) == 3 and int(said["securityLevel"]) < self._levels.get(
-            str(said["securityName"]), 3
-        ):
-            self.counts["refused"] += 1
+        if self._message is None:  # pysnmp calls this while it processes, never later
             return
-        device = self._owner(str(said["transportAddress"][0]).removeprefix("::ffff:"))
-        if device is not None:
-            self.counts["accepted"] += 1
-            self._heard(device, [(str(oid), _value(value)) for oid, value in bindings])
+        read = [(str(oid), _value(value)) for oid, value in bindings]
+        said = engine.observer.get_execution_context("rfc3412.receiveMessage:request")
+        try:
+            self._outcome = "accepted" if self._is_believed(self._message, said) else "refused"
+        except Repeated:
+            self._outcome = "repeated"
+        if self._outcome == "accepted":
+            self._heard(self._message.sender.device, read)
+
+    def _is_believed(self, message: _Message, said: Any) -> bool:
+        """Whether what pysnmp found right is also this device's. Raises Repeated."""
+        credential, device = message.credential, message.sender.device
+        if int(said["securityModel"]) != _MODELS[credential.version]:
+            return False
+        if credential.version != "3":
+            return self._communities.get(str(said["securityName"])) == credential.community
+        # pysnmp accepts a known user's name without its password where the sender is authoritative.
+        user = self._users[message.sender.credential]
+        if str(said["securityName"]) != user.name or int(said["securityLevel"]) != user.level:
+            return False
+        # Who sends a trap is authoritative, and of an inform who receives it (RFC 3414, section 1.5.1).
+        ours, inform = message.engine_id == self._engine_id, said["pdu"].tagSet in CONFIRMED_CLASS_PDUS
+        if ours != inform:
+            return False
+        if user.level == 1:
+            return True
+        if not ours and not self._fresh.is_new(
+            device, message.engine_id, message.boots, message.seconds, message.sender.engine_seconds
+        ):
+            return False
+        self._fresh.note(device, message.datagram)
+        return True
 
 
 class _User:
@@ -215,14 +301,53 @@ def _engine(engine_id: bytes, boots: int) -> Any:
     return engine
 
 
-def _sending_engine(datagram: bytes) -> bytes | None:
-    """msgAuthoritativeEngineID of a version 3 message, empty in discovery; None for other versions."""
-    if datagram[:1] != b"\x30" or b"\x02\x01\x03" not in datagram[:8]:
-        return None
+def _plain(address: Any) -> str:
+    return str(address).removeprefix("::ffff:")
+
+
+def _communities(credentials: dict[str, Credential]) -> list[str]:
+    return sorted({each.community for each in credentials.values() if each.version != "3"})
+
+
+def _begins_with(datagram: bytes, credential: Credential) -> bool:
+    """Whether a message is of the version, and before version 3 of the community, of a credential. (RFC 1157, section
+    4; RFC 3412, section 6: a SEQUENCE of the version as INTEGER, then the community as OCTET STRING or a SEQUENCE.)"""
+    try:
+        message = _content(datagram, 0, 0x30)[0]
+        version, end = _content(datagram, message, 0x02)
+        if int.from_bytes(datagram[version:end], "big", signed=True) != _VERSIONS[credential.version]:
+            return False
+        if credential.version == "3":
+            return True
+        community, end = _content(datagram, end, 0x04)
+    except (IndexError, ValueError):
+        return False
+    return hmac.compare_digest(datagram[community:end], credential.community.encode())
+
+
+def _content(data: bytes, at: int, tag: int) -> tuple[int, int]:
+    """Where the content of the BER element at a place begins and ends. Raises IndexError, ValueError."""
+    if data[at] != tag:
+        raise ValueError("another tag")
+    length, begins = data[at + 1], at + 2
+    if length & 0x80:
+        octets = length & 0x7F
+        if not 0 < octets <= 4:
+            raise ValueError("a length of no bound")
+        length, begins = int.from_bytes(data[begins : begins + octets], "big"), begins + octets
+    if begins + length > len(data):
+        raise ValueError("cut off")
+    return begins, begins + length
+
+
+def _security_parameters(datagram: bytes) -> tuple[bytes, int, int, str]:
+    """msgAuthoritativeEngineID (empty in discovery), its boots and time, and msgUserName, of a version 3 message."""
     message, _ = decoder.decode(datagram, asn1Spec=SNMPv3Message())
     parameters, _ = decoder.decode(bytes(message.getComponentByPosition(2)), asn1Spec=UsmSecurityParameters())
-    engine_id = bytes(parameters.getComponentByPosition(0))
-    return engine_id if 5 <= len(engine_id) <= 32 else b""
+    engine_id, boots, seconds, user = (parameters.getComponentByPosition(place) for place in range(4))
+    engine_id = bytes(engine_id)
+    engine_id = engine_id if 5 <= len(engine_id) <= 32 else b""
+    return engine_id, int(boots), int(seconds), bytes(user).decode("utf-8", "replace")
 
 
 def _value(value: Any) -> Value:

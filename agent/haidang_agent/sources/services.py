@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ from haidang_wire import __version__
 from haidang_wire.assignment import AssignedService
 from haidang_wire.errors import ConfigError, HaidangError
 
+from haidang_agent import deadline
 from haidang_agent.config import ServicesConfig, load_tables
 from haidang_agent.files import refuse_readable
 from haidang_agent.source import Findings
@@ -146,29 +148,40 @@ def _at(value: Any, path: str) -> Any:
     return value
 
 
-def _connection(url: str, context: ssl.SSLContext, seconds: float) -> http.client.HTTPConnection:
+def _connected(url: str, context: ssl.SSLContext, ends: float) -> http.client.HTTPConnection:
+    """A connection on which nothing goes on beyond an end (steady clock). Raises OSError, ValueError."""
     parts = urlsplit(url)
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=seconds, context=context)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    opened = deadline.dial(host, port, (ends - time.monotonic()) / 2, ends)  # a second address has a turn
+    opened.patience = math.inf
+    try:
+        if secure:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, context=context)
+            connection.sock = deadline.wrap(opened, context, host)
+        else:
+            connection = http.client.HTTPConnection(host, port)
+            connection.sock = opened
+    except BaseException:  # whatever it was, it is raised again
+        opened.close()
+        raise
+    return connection
 
 
 def _get(url: str, headers: dict[str, str], context: ssl.SSLContext, seconds: float) -> _Answer:
     """One GET, in so many seconds as a whole. Raises OSError, HTTPException, ValueError (a URL that is none)."""
     parts = urlsplit(url)
     started = time.monotonic()
-    connection = _connection(url, context, seconds)
+    # A server that gives a byte now and then must not hold this up for ever.
+    connection = _connected(url, context, started + seconds)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={"User-Agent": f"haidang-agent/{__version__}", **headers})
         ends = _ends_of(connection.sock)
         response = connection.getresponse()
         body = bytearray()
-        # A server that gives a byte now and then must not hold this up for ever.
         while (block := response.read1(65536)) and len(body) < _MOST_BYTES:
             body += block
-            if time.monotonic() - started > seconds:
-                raise TimeoutError(f"no whole answer in {seconds:g} s")
         return _Answer(response.status, time.monotonic() - started, bytes(body), ends)
     finally:
         connection.close()
@@ -191,11 +204,13 @@ def _certificate_ends(url: str, seconds: float) -> float | None:
     """When a certificate that does not count ends: it may be that it has. Nothing is asked over this connection."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = _connection(url, context, seconds)
     try:
-        connection.connect()
-        return _ends_of(connection.sock)
+        connection = _connected(url, context, time.monotonic() + seconds)
     except (OSError, ValueError):
+        return None
+    try:
+        return _ends_of(connection.sock)
+    except ValueError:
         return None
     finally:
         connection.close()
