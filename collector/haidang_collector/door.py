@@ -31,14 +31,14 @@ _FEWEST_FILES_KEPT, _MOST_FILES_KEPT = 64, 512
 _ADDRESSES_COMPARED = 64
 
 # Why connections were ended here; the labels of the metric.
-FULL, ADDRESS_FULL, NAME_FULL = "full", "address_full", "certificate_full"
+FULL, ADDRESS_FULL, NAME_FULL, REQUESTS_FULL = "full", "address_full", "certificate_full", "requests_full"
 SLOW_BODY, UNREAD, NO_FILES = "body_slow", "answer_unread", "no_files"
 LATE = {"handshake": "handshake_time", "headers": "header_time", "body": "body_time", "unread": UNREAD}
 HEADERS_TOO_LARGE, BODY_TOO_LARGE = "headers_too_large", "body_too_large"
 PIPELINED, UPGRADE, MALFORMED, TLS = "pipelined", "upgrade", "malformed", "tls"
 REASONS = (
-    FULL, ADDRESS_FULL, NAME_FULL, *LATE.values(), SLOW_BODY, NO_FILES, HEADERS_TOO_LARGE, BODY_TOO_LARGE, PIPELINED,
-    UPGRADE, MALFORMED, TLS,
+    FULL, ADDRESS_FULL, NAME_FULL, REQUESTS_FULL, *LATE.values(), SLOW_BODY, NO_FILES, HEADERS_TOO_LARGE,
+    BODY_TOO_LARGE, PIPELINED, UPGRADE, MALFORMED, TLS,
 )  # fmt: skip
 
 
@@ -72,11 +72,11 @@ class Room:
 
 def room(settings: DoorSettings, files: int) -> Room:
     """What the settings want, as far as the process' file limit allows it. Half stays for peers that are known, and
-    half of the unknown's for other addresses."""
+    a quarter of the unknown's for other addresses."""
     kept = max(min(_FEWEST_FILES_KEPT, files // 4), min(_MOST_FILES_KEPT, files // 8))
     connections = max(4, min(settings.connections, files - kept))
     unknown = max(2, min(settings.unknown_connections, connections // 2))
-    an_address = max(1, min(settings.unknown_connections_an_address, unknown // 2))
+    an_address = max(1, min(settings.unknown_connections_an_address, unknown * 3 // 4))
     return Room(connections, unknown, an_address, max(1, min(settings.downloads, kept // 4)))
 
 
@@ -95,15 +95,17 @@ def origin(address: str) -> str:
 
 class Visitor:
     """One connection. `abort` ends it at once, `close` after what was written is sent; the protocol replaces both
-    when it has a transport. `received` are the bytes of a body since it was last looked at."""
+    when it has a transport. `received` are the bytes of a body since it was last looked at; it is `held` while we
+    don't read it."""
 
-    __slots__ = ("abort", "address", "close", "known", "name", "received", "since", "stage", "until")
+    __slots__ = ("abort", "address", "close", "held", "known", "name", "received", "since", "stage", "until")
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
         self.address = address
         self.name = ""
         self.known = False
         self.abort = self.close = abort
+        self.held: Callable[[], bool] = bool
         self.stage: Stage | None = None
         self.since = self.until = 0.0
         self.received = 0
@@ -207,6 +209,12 @@ class Door:
         self._crowds = _Crowds()
         self._by_name: dict[str, dict[Visitor, None]] = {}
         self._known = 0
+        # What costs memory while it lasts has bounds of its own for unknown peers.
+        self._bounds = {
+            Stage.HEADERS: (settings.unknown_requests, REQUESTS_FULL),
+            Stage.BODY: (settings.unknown_requests, REQUESTS_FULL),
+            Stage.UNREAD: (settings.unread_answers, UNREAD),
+        }
         times = {
             Stage.HANDSHAKE: settings.handshake_seconds,
             Stage.HEADERS: settings.header_seconds,
@@ -266,9 +274,11 @@ class Door:
         del self._queues[visitor.stage, visitor.known][visitor]
         if not visitor.known:
             self._crowds.move(visitor, quiet=stage in _QUIET)
+            most, reason = self._bounds.get(stage, (0, ""))
+            queue = self._queues[stage, False]
+            if most and len(queue) >= most:  # the first of them was there longest
+                self.end(next(iter(queue)), reason)
         self._enqueue(visitor, stage)
-        if stage is Stage.UNREAD:
-            self._bound_unread(visitor)
 
     def leave(self, visitor: Visitor) -> None:
         """The connection is lost, by us or by the other side."""
@@ -327,6 +337,9 @@ class Door:
         elif stage is Stage.CLOSING:
             self.leave(visitor)
             visitor.abort()
+        elif stage is Stage.BODY and visitor.held():
+            del self._queues[stage, visitor.known][visitor]
+            self._enqueue(visitor, stage)
         elif stage is Stage.BODY and now < visitor.since + self._settings.body_seconds:
             if visitor.received < self._settings.body_bytes_a_second * _BODY_CHECK_SECONDS:
                 self.end(visitor, SLOW_BODY)
@@ -375,11 +388,6 @@ class Door:
             if queue:
                 self.end(next(iter(queue)), FULL)
                 return
-
-    def _bound_unread(self, visitor: Visitor) -> None:
-        queue = self._queues[Stage.UNREAD, visitor.known]
-        if not visitor.known and len(queue) > self._settings.unread_answers:
-            self.end(next(iter(queue)), UNREAD)
 
 
 class Seats:

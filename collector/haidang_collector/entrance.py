@@ -37,12 +37,12 @@ from haidang_collector.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Accepted before others have their turn again.
-_ACCEPTED_AT_ONCE = 32
+# Accepted before others have their turn again: what was accepted before has its handshake meanwhile.
+_ACCEPTED_AT_ONCE = 8
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_FILES_SECONDS = 0.1
 # What the kernel keeps of a connection that is not read, on either side.
-_RECEIVE_BUFFER_BYTES = 65_536
+_RECEIVE_BUFFER_BYTES = 32_768
 _UNSENT_BYTES = 131_072
 # Requests of one connection that wait for their turn: nobody honest sends more.
 _PIPELINED = 8
@@ -232,7 +232,7 @@ class DoorProtocol(HttpToolsProtocol):
         if visitor.stage is None:  # it had to leave meanwhile
             transport.abort()
             return
-        visitor.abort, visitor.close = self._abort, self._close
+        visitor.abort, visitor.close, visitor.held = self._abort, self._close, self._is_held
         # Writing stops as soon as the stream below has its fill, and goes on when all has gone there.
         transport.set_write_buffer_limits(high=1, low=0)
         certificate = transport.get_extra_info("peercert") or {}
@@ -369,6 +369,9 @@ class DoorProtocol(HttpToolsProtocol):
         with contextlib.suppress(OSError):
             self._accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._tls.abort()
+
+    def _is_held(self) -> bool:
+        return self.flow.read_paused
 
     def _is_closing(self) -> bool:
         return self._closing or self._tls.is_closing()

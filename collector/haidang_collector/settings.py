@@ -85,18 +85,24 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 16_384
     unknown_connections: Annotated[
         Positive, Meta(description="Most connections of unknown peers, at most half of all; beyond it the quiet leave.")
-    ] = 4_096
+    ] = 8_192
     unknown_connections_an_address: Annotated[
         Positive,
         Meta(
-            description="Most of them from one address (IPv6: network of 64 bits), at most half of them. Machines behind one address translator count here until their certificate is shown."
+            description="Most of them from one address (IPv6: network of 64 bits), at most three quarters of them. Machines behind one address translator count here until their certificate is shown."
         ),
-    ] = 2_048
+    ] = 6_000
+    unknown_requests: Annotated[
+        Positive,
+        Meta(
+            description="Most requests of unknown peers whose headers, and most whose bodies, are being read at once."
+        ),
+    ] = 1_024
     connections_a_certificate: Annotated[
         Positive, Meta(description="Most connections with the same certificate's name.")
     ] = 16
     handshake_seconds: Annotated[float, Meta(gt=0, description="Time for TLS, from when a connection is accepted.")] = (
-        10.0
+        20.0
     )
     idle_seconds: Annotated[
         float, Meta(gt=0, description="How long an unknown peer may say nothing, before its first request too.")
