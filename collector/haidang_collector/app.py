@@ -239,7 +239,11 @@ def create_app(collector: Collector) -> ASGIApp:
             telemetry.enrolments.labels("refused").inc()
             if isinstance(error, LedgerError | Problem):
                 raise
-            status = 403 if isinstance(error, identities.IdentityError) else 400
+            reason = error.reason if isinstance(error, identities.IdentityError) else "request"
+            telemetry.refused_enrolments.labels(reason).inc()
+            if reason in ("name", "quota"):  # somebody with a good token; others could fill the log
+                log.warning("an enrolment as %s is refused: %s", name, error)
+            status = 400 if reason == "request" else 403
             raise Problem(status, "enrolment", str(error)) from error
         telemetry.enrolments.labels("accepted").inc()
         log.info("enrolled agent %s of site %s", agent, site)
@@ -298,7 +302,7 @@ def create_app(collector: Collector) -> ASGIApp:
         collector.peers.require_reader(request.scope)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
         families = exposition.expose(
-            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.plan.blocks,
+            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.judged,
             now=collector.time_base.now,
         )  # fmt: skip
         media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT

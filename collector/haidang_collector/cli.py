@@ -18,6 +18,7 @@ from haidang_collector.collector import prepare_state_dir
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.names import Holder, Names
 from haidang_collector.outage import report, sla
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
@@ -211,9 +212,13 @@ def printable(text: str) -> str:
 
 def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     registry = load_registry(options.file)
+    names = Names(registry)
     with ledger.transaction() as connection:
         identities.save_registry(connection, Principal.of_command(), registry)
+        known = identities.list_agents(connection)
     print(f"{len(registry.sites)} sites are in force")
+    for each in names.foreign([Holder(agent.id, agent.site) for agent in known if agent.revoked is None]):
+        print(f"haidang-collector: {names.problem(each)}", file=sys.stderr)
 
 
 def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries, Outcome
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
+from haidang_collector.exposition import families_of
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import certificates
+from haidang_collector.ledger import certificates, enrolments
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.housekeeping import forget_old
 from haidang_collector.ledger.tables import latest
 from haidang_collector.ledger.time_base import redate
+from haidang_collector.names import Holder, Names
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
@@ -78,6 +80,7 @@ class Collector:
         self.plan = PlanWatch(self.ledger, self.telemetry)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
+        self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
         self._authorities = ""
         self._certificates_shown = -1
@@ -279,19 +282,29 @@ class Collector:
         """(agent, site, certificate) for a token. `known` is the agent whose certificate the
         request came with, if any; `origin` where it came from. Raises IdentityError, HaidangError."""
 
-        def buy(connection: sa.Connection) -> tuple[str, str, Issued]:
+        def buy(connection: sa.Connection) -> tuple[str, str, Issued, bool]:
             token, site = identities.spend_token(connection, secret)
             buyer = Principal("token", token, origin)
-            agent = identities.enrol_again(connection, buyer, name, site, token, proven=name == known)
-            agent = agent or identities.add_agent(connection, buyer, name, site, token, 0.0)
+            enrolments.count(connection, site, self.settings.limits.enrolments_a_site_a_day)
+            agent, moved = enrolments.name_for(
+                connection, buyer, self._names(connection), name, site, token, proven=name == known
+            )
             issued = self.authority.issue_client(request, "agent", agent, self.settings.client_certificate_days)
             identities.note_certificate(connection, agent, issued)
-            return agent, site, issued
+            return agent, site, issued, moved
 
         await self.certificates.keep(time.time())  # which one is in use: unused ones end with this
-        agent, site, issued = await self.ledger.run(buy)
+        agent, site, issued, moved = await self.ledger.run(buy)
+        if moved:
+            self.latest.forget(agent)
         self.latest.enrol(agent, site)
         return agent, site, issued
+
+    def _names(self, connection: sa.Connection) -> Names:
+        """Those of the registry in force, also when it was loaded a moment ago."""
+        if identities.registry_loaded(connection) == self._registry_loaded:
+            return self.assignments.names
+        return Names(identities.load_registry(connection)[1])
 
     async def renew(self, shown: Presented, request: str) -> tuple[str, Issued]:
         """(site, certificate) for an agent that may speak, with one that counts. Raises IdentityError,
@@ -334,6 +347,7 @@ class Collector:
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
+        self._look_at_names(known)
         for agent in known:
             if agent.revoked is None:
                 self.latest.enrol(agent.id, agent.site, stopped=agent.stopped)
@@ -361,6 +375,23 @@ class Collector:
             self.telemetry.client_certificate_ends.clear()
             for kind, name, until in self.certificates.ends():
                 self.telemetry.client_certificate_ends.labels(kind, name).set(until)
+
+    def _look_at_names(self, known: Iterable[identities.Agent]) -> None:
+        """Whoever bears a name that is another site's by now: he was enrolled before the registry said so."""
+        holders = [Holder(agent.id, agent.site) for agent in known if agent.revoked is None]
+        foreign = self.assignments.names.foreign(holders)
+        for each in foreign:
+            if each not in self.foreign_names:
+                log.warning("%s", self.assignments.names.problem(each))
+        self.foreign_names = foreign
+
+    @property
+    def judged(self) -> list[tuple[str, bytes]]:
+        """Families the collector makes of what it knows: the plan's, and names that are others'."""
+        names = [
+            ("haidang_agent_name_foreign", {"site": each.site, "agent": each.agent}, 1) for each in self.foreign_names
+        ]
+        return [*self.plan.blocks, *families_of(names)]
 
     async def _housekeeping(self) -> None:
         while True:

@@ -46,6 +46,15 @@ class Names:
         """Those that bear another site's name: enrolled before the registry gave it a role. They don't get the role."""
         return [each for each in holders if not self.may_hold(each.agent, each.site)]
 
+    def problem(self, holder: Holder) -> str:
+        """In words, what is wrong with such a one, and what to do."""
+        owners = " or ".join(sorted(self._owners.get(holder.agent, ()))) or "no single site"
+        return (
+            f"agent {holder.agent!r} of site {holder.site!r} bears a name that the registry puts at {owners}: what that"
+            f" name is to do, it does not get. Free it (haidang-collector agents release {holder.agent}), and enrol the"
+            " right machine with a token of its site"
+        )
+
 
 def standing(registry: Registry) -> dict[str, set[str]]:
     """Name → the sites where the registry says the machine of that name stands: one, unless it is at fault."""

@@ -29,6 +29,9 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     series_an_agent: Annotated[
         Positive, Meta(description="Most current series of one agent, and of each device it watches.")
     ] = 50_000
+    enrolments_a_site_a_day: Annotated[
+        Positive, Meta(description="Most enrolments with tokens of one site in a day (UTC).")
+    ] = 500
     waiting_requests: Annotated[
         Positive,
         Meta(description="Most requests that wait to be made durable; beyond it agents are told to come back."),

@@ -42,6 +42,7 @@ class Telemetry:
         self.disk_refusing = self._gauge("disk_refusing")
         self.disk_refused = self._counter("disk_refused_total")
         self.enrolments = self._counter("enrolments_total")
+        self.refused_enrolments = self._counter("refused_enrolments_total")
         self.renewals = self._counter("renewals_total")
         self.series = self._gauge("series")
         self.exposition_duration = self._gauge("exposition_duration_seconds")
@@ -78,6 +79,8 @@ class Telemetry:
             self.quota_reached.labels(quota)
         for task in TASKS:
             self.task_failures.labels(task)
+        for reason in ("name", "quota", "request", "token"):
+            self.refused_enrolments.labels(reason)
         for reason in ("queue_full", "rejected", "no_receiver", "unusable"):
             self.late_dropped.labels(reason)
         for what in ("count", "event", "proof", "sign"):

@@ -80,6 +80,14 @@ _METRICS = (
         "Collector's clock minus the agent's at its last exchange: positive when the agent's clock is behind.",
     ),
     _center(
+        "agent_name_foreign",
+        GAUGE,
+        "",
+        _SITE_AGENT,
+        "1 for an agent that bears a name the registry puts at another site: it does not get that name's role.",
+        "0, or 1 such an agent",
+    ),
+    _center(
         "site_info",
         INFO,
         "",
@@ -558,6 +566,14 @@ _METRICS = (
         "2",
     ),
     _center("collector_enrolments_total", COUNTER, "", ("outcome",), "Enrolments: accepted, refused.", "2"),
+    _center(
+        "collector_refused_enrolments_total",
+        COUNTER,
+        "",
+        ("reason",),
+        "Enrolments refused, by reason: token, name (it is another site's or machine's), quota (of a site and day), request.",
+        "4",
+    ),
     _center("collector_renewals_total", COUNTER, "", ("outcome",), "Certificate renewals: accepted, refused.", "2"),
     _center("collector_series", GAUGE, "", (), "Series of agents on /metrics now.", "1"),
     _center(

@@ -21,7 +21,9 @@ from haidang_collector.registry_changes import difference
 
 
 class IdentityError(HaidangError):
-    """A token or agent that does not (or no longer) count."""
+    """A token or agent that does not (or no longer) count; `reason` is what a refused enrolment is counted under."""
+
+    reason = "token"
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,9 @@ def spend_token(connection: sa.Connection, secret: str) -> tuple[str, str]:
 
 
 def add_agent(
-    connection: sa.Connection, principal: Principal, wanted: str, site: str, token: str, certificate_ends: float
+    connection: sa.Connection, principal: Principal, name: str, site: str, token: str, certificate_ends: float
 ) -> str:
-    """A new agent named as wanted, or with a number behind when that name was ever given:
-    a name is never two machines. Returns the name."""
-    name, number = wanted, 1
-    while connection.execute(sa.select(agents.c.id).where(agents.c.id == name)).first():
-        number += 1
-        name = f"{wanted[:58]}-{number}"
+    """A new agent, under a name that was never given. Returns the name."""
     connection.execute(
         sa.insert(agents).values(
             id=name, site=site, token=token, enrolled=time.time(), certificate_ends=certificate_ends, stopped=False

@@ -90,6 +90,15 @@ unlisted = Table(
     Column("until", Float, nullable=False),
 )
 
+# How many enrolled at a site on a day (days since 1970, UTC); only today's are kept.
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("site", String(63), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
 # Which sequences of an agent's epoch are here: bit `sequence % 1024` of chunk `sequence // 1024`.
 delivered = Table(
     "delivered",
