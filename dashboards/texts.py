@@ -178,6 +178,8 @@ VIETNAMESE: dict[str, str] = {
     "Share of the devices on a site's networks that are in inventory or registry, the worst first.":
         "Tỷ lệ thiết bị trên mạng có trong danh mục hoặc sổ đăng ký, kém nhất trước.",
     "No agent looks at its networks (sources.lan).": "Chưa có tác tử nào quan sát mạng (sources.lan).",
+    "Claimed by two sites": "Máy hai cơ quan cùng nhận", "Machines that two sites say are theirs.": "Máy mà hai cơ quan cùng báo là của mình.",
+    "No machine is in dispute.": "Không máy nào tranh chấp.",
     "New on sensitive networks": "Thiết bị lạ trên mạng nhạy cảm",
     "Devices first seen within 24 hours.": "Thiết bị thấy lần đầu trong 24 giờ.", "Nothing is new.": "Không có gì mới.",
     # Services

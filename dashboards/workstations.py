@@ -49,3 +49,6 @@ def build(board: Board) -> None:
     board.table("New on sensitive networks", "Devices first seen within 24 hours.", f"haidang_network_devices_new{{{of}}} > 0",
                 {"site": "Site", "Value": "Devices"}, width=12, steps=NONE_WANTED, empty="Nothing is new.",
                 links={"site": site})  # fmt: skip
+    board.table("Claimed by two sites", "Machines that two sites say are theirs.", f"haidang_inventory_machines_disputed{{{of}}} > 0",
+                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty="No machine is in dispute.",
+                links={"site": site})  # fmt: skip

@@ -45,6 +45,28 @@ def configuration(program: str, keys: list[tuple[str, str, str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+NAMES = """\
+## Whose a name is
+
+A name the registry gives a role belongs to a site, and only that site's tokens enrol a machine under it:
+
+| name | belongs to |
+|---|---|
+| `probe` of a site | that site |
+| `id` of a host | its `site` |
+| `id` of a device | its `site`: an agent of that name runs on the device |
+| `agent` of devices and services alone | every site over all of them: own, above (`parent`), center |
+| any other | nobody: any site's token gets it, with a number behind when it is taken |
+
+So a device of a commune may be polled by the commune's, the district's or the center's probe. To say which one it is,
+name it among the `hosts`. A name that would stand at two sites, or that no site is over all of, is a fault.
+
+An agent of another site that bears such a name (enrolled before the registry said so) keeps the name and gets none of
+its work; `registry load` says so, as do the collector's log and `HaidangAgentNameForeign`. After `agents release NAME`
+the right machine enrols under it. Who may say what of devices, paths and services follows from the same entries:
+[security.md](security.md#names-and-devices)."""
+
+
 def registry_reference() -> str:
     """docs/registry.md"""
     lines = [
@@ -56,6 +78,8 @@ def registry_reference() -> str:
         "",
         "`haidang-collector registry check FILE` finds faults with file, line and field; `registry load FILE` puts it",
         "in force, at once and whole; `registry routes FILE` makes Alertmanager routes of it.",
+        "",
+        NAMES,
     ]
     kinds = (registry.Province, registry.Site, registry.Officer, registry.Carrier, registry.Circuit, registry.End)
     others = (registry.Device, registry.Service, registry.Documents, registry.Host, registry.Targets)

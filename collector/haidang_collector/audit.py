@@ -52,6 +52,7 @@ class Action(StrEnum):
     MAINTENANCE_END = "maintenance.end"
     MACHINE_REMOVE = "machine.remove"
     QUARANTINE_CLEAR = "quarantine.clear"
+    MACHINE_DECIDE = "machine.decide"
     STATE_RESTORE = "state.restore"
     AUDIT_REMOVE = "audit.remove"
 

@@ -15,6 +15,8 @@ from haidang_collector import audit_command, backup, certificate_commands, insta
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
+from haidang_collector.ingest import escape
+from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine
 from haidang_collector.ledger.database import Ledger
@@ -79,6 +81,16 @@ def _parser() -> argparse.ArgumentParser:
 
     certificate_commands.add_parsers(groups)
 
+    machines = groups.add_parser("machines", help="machines two sites say are theirs")
+    disputed = machines.add_subparsers(dest="action", required=True)
+    disputed.add_parser("disputes", help="show those in dispute")
+    settle = disputed.add_parser("decide", help="end a dispute")
+    settle.add_argument("number", type=int, help="of the machine that claims to be another one")
+    settle.add_argument(
+        "decision", choices=claims.DECISIONS,
+        help="moved: it is the other one, which moved; other: two machines; refused: the claim is not believed",
+    )  # fmt: skip
+
     work = groups.add_parser("maintenance", help="planned work").add_subparsers(dest="action", required=True)
     add = work.add_parser("add", help="plan work: outages of it page nobody and count in no SLA")
     add.add_argument("element", help="the site or circuit worked on")
@@ -135,8 +147,9 @@ def _ledger_command(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     ledger = Ledger(state_dir)
     commands = {
-        "token": _token, "agents": _agents, "registry": _registry, "maintenance": _maintenance, "sla": _sla,
-        "report": _report, "quarantine": _quarantine, "audit": audit_command.show, **certificate_commands.COMMANDS,
+        "token": _token, "agents": _agents, "registry": _registry, "machines": _machines, "maintenance": _maintenance,
+        "sla": _sla, "report": _report, "quarantine": _quarantine, "audit": audit_command.show,
+        **certificate_commands.COMMANDS,
     }  # fmt: skip
     command = commands[options.group]
     try:
@@ -219,6 +232,24 @@ def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
     print(f"{len(registry.sites)} sites are in force")
     for each in names.foreign([Holder(agent.id, agent.site) for agent in known if agent.revoked is None]):
         print(f"haidang-collector: {names.problem(each)}", file=sys.stderr)
+
+
+def _machines(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    if options.action == "decide":
+        with ledger.transaction() as connection:
+            principal = Principal.of_command()
+            number = claims.decide(connection, principal, options.number, options.decision, time.time())
+        print(f"machine {number} is what was decided: {options.decision}")
+        return
+    with ledger.transaction() as connection:
+        found = claims.listed(connection)
+    for each in found:
+        # Names and serials are what agents say: nothing of them steers a terminal.
+        name, serial, seen = escape(each["name"]), escape(each["serial"]), date(each["claims_last_seen"])
+        print(
+            f"{each['id']:>7}  of {each['site']} ({each['agent']}, {name}, serial {serial or 'unknown'}) claims to be"
+            f" {each['claims']} of {each['claims_site']} ({each['claims_agent']}, seen {seen})"
+        )
 
 
 def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:

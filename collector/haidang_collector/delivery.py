@@ -26,6 +26,7 @@ from haidang_collector.clock import TimeBase
 from haidang_collector.ingest import Batch, Prepared, unwritable
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
+from haidang_collector.inventory.claims import TooMany
 from haidang_collector.ledger import facts, quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import Ledger, LedgerError, is_storage
@@ -522,7 +523,10 @@ def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding)
     if report.facts and not holding.may_keep():
         return Counter({"kept_bytes": len(report.facts)})
     if report.source == "inventory":
-        holding.keep(inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts))
+        try:
+            holding.keep(inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts))
+        except TooMany:
+            prepared.refused_documents["too_many_machines"] += len(report.facts)
     else:
         for fact in report.facts:
             holding.keep(ROW_BYTES * len(lan.take(connection, prepared.site, prepared.taken, fact)))

@@ -238,6 +238,7 @@ def _machines(day: Day, now: float) -> None:
         day.add("inventory_coverage_ratio", 0.6 + 0.4 * (n % 5) / 5, site=site)
         if n % 80 == 0:
             day.add("inventory_clones", 2, site=site)
+            day.add("inventory_machines_disputed", 1, site=site)
             day.add("network_devices_new", 1, site=site)
         for m in range(2):
             machine = {"site": site, "agent": f"pc-{n}-{m}"}

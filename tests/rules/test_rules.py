@@ -210,6 +210,8 @@ CASES = [
     Case("HaidangMachinesMissing", 1500, of_site("inventory_machines_missing", "0x1500")),
     Case("HaidangMachinesCloned", 90, of_site("inventory_clones", "2x90"), {"site": "a"}),
     Case("HaidangMachinesCloned", 90, of_site("inventory_clones", "2x30 0x60")),
+    Case("HaidangMachinesDisputed", 90, of_site("inventory_machines_disputed", "1x90"), {"site": "a"}),
+    Case("HaidangMachinesDisputed", 90, of_site("inventory_machines_disputed", "1x30 _x60")),
     Case("HaidangInventoryCoverageLow", 1500, of_site("inventory_coverage_ratio", "0.5x1500"), {"site": "a"}),
     Case("HaidangInventoryCoverageLow", 1500, of_site("inventory_coverage_ratio", "0.9x1500")),
     Case("HaidangNewNetworkDevice", 2, of_site("network_devices_new", "1x9"), {"site": "a"}),

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from haidang_collector import audit
 from haidang_collector.audit import Principal
-from haidang_collector.inventory import changes, lan, search, store
+from haidang_collector.inventory import changes, claims, counts, lan, search, store
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.ledger.tables import machine_changes, machines
+from haidang_collector.ledger.tables import events, machine_changes, machine_documents, machine_macs, machines
+from haidang_collector.registry import Registry
 from haidang_wire.report import Fact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -198,8 +200,10 @@ def test_a_machines_life(ledger: Ledger) -> None:
     give(ledger, 1000, machine=MACHINE, software=packages, system={"name": "Windows 10 Pro", "installed": 10})
     less = {**MACHINE, "memory": {"total_bytes": 4 << 30, "modules": MACHINE["memory"]["modules"][:1]}}  # type: ignore[index]
     give(ledger, 2000, machine=less, software={"packages": packages["packages"][:1]})
-    # Enrolled anew on a new system, under another name, at another site.
+    # Enrolled anew on a new system, under another name, at another site; an operator says that it is the same.
     give(ledger, 3000, "pc-9", "huyen-an-binh", machine={**less, "machine_id": "9" * 32, "name": "PC-MỚI"})
+    with ledger.transaction() as connection:
+        assert claims.decide(connection, Principal.itself(), 2, "moved", 3000) == 1
     (row,) = all_machines(ledger)
     assert (row.first_seen, row.last_seen, row.agent, row.site, row.name) == (
         1000,
@@ -212,18 +216,234 @@ def test_a_machines_life(ledger: Ledger) -> None:
         (1000, "first_seen", "", "PC-VANTHU-01"),
         (2000, "memory_removed", "4 GB DDR4 (DIMM2)", ""),
         (2000, "software_removed", "Zalo 1", ""),
+        (3000, "claimed", "", "2 (huyen-an-binh)"),
         (3000, "moved", "ttdl", "huyen-an-binh"),
         (3000, "renamed", "PC-VANTHU-01", "PC-MỚI"),
     ]
     # What comes late from before changes nothing.
     give(ledger, 1500, "pc-1", machine=MACHINE, software=packages)
-    assert len(told(ledger)) == 5
+    assert len(told(ledger)) == 6
     assert all_machines(ledger)[0].last_seen == 3000
     with ledger.transaction() as connection:
         whole = search.machine(connection, row.id)
         assert whole is not None
         assert [each["name"] for each in whole["software"]] == ["UniKey"]
         assert whole["documents"]["system"]["body"]["name"] == "Windows 10 Pro"
+
+
+def say(ledger: Ledger, taken: float, agent: str, site: str, **bodies: Any) -> bool:
+    """Whether it is kept."""
+    with ledger.transaction() as connection:
+        try:
+            store.take(connection, site, agent, taken, [Fact(kind, agent, body) for kind, body in bodies.items()])
+        except claims.TooMany:
+            return False
+    return True
+
+
+def disputes(ledger: Ledger) -> list[tuple[int, str, str, int | None]]:
+    with ledger.transaction() as connection:
+        query = sa.select(machines.c.id, machines.c.site, machines.c.dispute, machines.c.claims)
+        return [tuple(row) for row in connection.execute(query.order_by(machines.c.id))]
+
+
+DAYS = 86400.0
+FORGED = {
+    "whole": MACHINE,
+    "uuid and serial": {
+        "uuid": UUID,
+        "serial": "ABC1234",
+        "model": "OptiPlex 3080",
+        "macs": [CARD2],
+        "machine_id": "9" * 32,
+    },
+    "uuid alone": {"uuid": UUID},
+    "serial and model": {"serial": "ABC1234", "model": "OptiPlex 3080"},
+    "serial alone": {"serial": "ABC1234"},
+    "cards alone": {"macs": [CARD]},
+    "cards and system": {"macs": [CARD], "machine_id": "f" * 32},
+    "many cards": {"macs": [f"00:00:00:00:00:{n:02x}" for n in range(60)] + [CARD]},
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_no_mark_moves_another_sites_machine(ledger: Ledger, forged: dict[str, Any]) -> None:
+    give(ledger, 1000, machine=MACHINE, software={"packages": [{"name": "UniKey", "version": "4.3"}]})
+    before = all_machines(ledger)[0]
+    claim = {**forged, "name": "STOLEN"}
+    for at in (1001, 1002, 1003 + DAYS):
+        assert say(ledger, at, "attacker", "xa", machine=claim, software={"packages": []})
+        assert say(ledger, at + 0.5, "attacker", "xa", security={"antivirus": []})
+        assert say(ledger, at + 0.6, "attacker", "xa")
+    assert all_machines(ledger)[0] == before
+    assert disputes(ledger) == [(1, "ttdl", "", None), (2, "xa", "open", 1)]
+    with ledger.transaction() as connection:
+        (shown, claimed) = search.find(connection, search.Filter(disputed=True), sort="first_seen")[1]
+        assert [(each["id"], each["dispute"], each["claims"]) for each in (shown, claimed)] == [
+            (1, "claimed", None), (2, "open", 1),
+        ]  # fmt: skip
+        assert search.find(connection, search.Filter(disputed=False))[0] == 0
+        assert search.disputed(connection) == {"ttdl": 1, "xa": 1}
+        assert search.clones(connection, 0) == []
+        kinds = connection.execute(sa.select(events.c.site, events.c.agent).where(events.c.kind == "machine_disputed"))
+        assert sorted(tuple(row) for row in kinds) == [("ttdl", ""), ("xa", "")]
+        (listed,) = claims.listed(connection)
+        assert (listed["id"], listed["site"], listed["claims"], listed["claims_site"]) == (2, "xa", 1, "ttdl")
+    # Its owner goes on, and moves between agents of the site as ever.
+    give(ledger, 2 * DAYS, "pc-new", machine={**MACHINE, "name": "PC-2"})
+    owned = all_machines(ledger)[0]
+    assert (owned.agent, owned.name, owned.site) == ("pc-new", "PC-2", "ttdl")
+
+
+def test_a_site_claims_a_machine_once_however_it_says_so(ledger: Ledger) -> None:
+    give(ledger, 1000, machine=MACHINE)
+    for number, (agent, forged) in enumerate((f"a-{n % 3}", each) for n, each in enumerate([*FORGED.values()] * 2)):
+        assert say(ledger, 1001 + number, agent, "xa", machine=forged)
+    assert disputes(ledger) == [(1, "ttdl", "", None), (2, "xa", "open", 1)]
+    with ledger.transaction() as connection:
+        claims.decide(connection, Principal.itself(), 2, "refused", 2000)
+    for number, forged in enumerate(FORGED.values()):
+        assert say(ledger, 3000 + number, "a-9", "xa", machine=forged)
+    assert disputes(ledger) == [(1, "ttdl", "", None), (2, "xa", "refused", 1)]
+
+
+@pytest.mark.parametrize(
+    ("decision", "left"),
+    [
+        ("moved", [(1, "xa", "", None)]),
+        ("other", [(1, "ttdl", "", None), (2, "xa", "", None)]),
+        ("refused", [(1, "ttdl", "", None), (2, "xa", "refused", 1)]),
+    ],
+)
+def test_an_operator_decides_and_it_stays_so(
+    ledger: Ledger, decision: claims.Decision, left: list[tuple[int, str, str, int | None]]
+) -> None:
+    give(ledger, 1000, machine=MACHINE, software={"packages": [{"name": "UniKey", "version": "4.3"}]})
+    give(ledger, 2000, "new", "xa", machine={**MACHINE, "name": "PC-XÃ"}, software={"packages": [{"name": "vim"}]})
+    with ledger.transaction() as connection:
+        number = claims.decide(connection, Principal.itself(), 2, decision, 3000)
+        assert number == left[-1][0]
+        (entry,) = audit.find(connection, audit.Wanted(what="machine.decide"), 10)
+        assert entry.after == {"decision": decision, "machine": number}
+    assert disputes(ledger) == left
+    give(ledger, 4000, "new", "xa", machine={**MACHINE, "name": "PC-XÃ"})
+    assert disputes(ledger) == left
+    with ledger.transaction() as connection:
+        whole = search.machine(connection, number)
+        assert whole is not None
+        assert ([each["name"] for each in whole["software"]], whole["name"]) == (["vim"], "PC-XÃ")
+    if decision == "moved":
+        assert {what for _, what, _, _ in told(ledger)} == {
+            "first_seen", "claimed", "moved", "renamed", "software_installed", "software_removed",
+        }  # fmt: skip
+        with ledger.transaction() as connection, pytest.raises(claims.NoSuchClaim):
+            claims.decide(connection, Principal.itself(), 1, "moved", 5000)
+        # What waited in the old place's spool is of before, and who speaks there now claims in his turn.
+        give(ledger, 2500, machine=MACHINE)
+        assert disputes(ledger) == left
+        give(ledger, 6000, machine=MACHINE)
+        assert disputes(ledger) == [(1, "xa", "", None), (2, "ttdl", "open", 1)]
+
+
+@pytest.mark.parametrize("how", ["machine", "nothing", "document"])
+def test_who_is_silent_for_30_days_has_moved(ledger: Ledger, how: str) -> None:
+    give(ledger, 1000, machine=MACHINE)
+    give(ledger, 2000, "new", "xa", machine=MACHINE)
+    later: dict[str, Any] = {
+        "machine": {"machine": {**MACHINE, "name": "PC-XÃ"}}, "nothing": {},
+        "document": {"system": {"name": "Debian GNU/Linux"}},
+    }[how]  # fmt: skip
+    # In between it says less, and then more again: its claim is one all the same.
+    give(ledger, 3000, "new", "xa", machine={"serial": "ABC1234", "name": "PC"})
+    give(ledger, 1000 + 30 * DAYS - 1, "new", "xa", **later)
+    assert disputes(ledger) == [(1, "ttdl", "", None), (2, "xa", "open", 1)]
+    give(ledger, 1000 + 30 * DAYS + 1, "new", "xa", **later)
+    assert disputes(ledger) == [(1, "xa", "", None)]
+    row = all_machines(ledger)[0]
+    assert (row.first_seen, row.agent, row.serial) == (1000, "new", "ABC1234")
+
+
+def test_a_machine_that_nobody_misses_moves_at_once(ledger: Ledger) -> None:
+    give(ledger, 1000, machine=MACHINE)
+    give(ledger, 1000 + 31 * DAYS, "new", "xa", machine=MACHINE)
+    assert disputes(ledger) == [(1, "xa", "", None)]
+    with ledger.transaction() as connection:
+        assert search.remove(connection, Principal.itself(), 1, 1000 + 31 * DAYS)
+    give(ledger, 1001 + 31 * DAYS, "newer", "xb", machine=MACHINE)  # taken out of use there
+    assert disputes(ledger) == [(1, "xb", "", None)]
+    assert all_machines(ledger)[0].removed is None
+
+
+def test_a_machine_in_dispute_is_counted_once(ledger: Ledger) -> None:
+    now = time.time()
+    give(ledger, now, machine=MACHINE)
+    give(ledger, now, "attacker", "xa", machine=MACHINE)
+    own = {**MACHINE, "uuid": OTHER, "serial": "Z", "macs": [CARD2], "machine_id": "2" * 32}
+    give(ledger, now, "pc-xa", "xa", machine=own)
+    sites = [{"id": name, "name": name, "level": "commune"} for name in ("ttdl", "xa")]
+    registry = Registry.model_validate({"province": {"name": "X"}, "sites": sites})
+    with ledger.transaction() as connection:
+        found = counts.count(connection, registry, now)
+        assert (found.workstations, found.present) == ({"ttdl": 1, "xa": 1}, {"ttdl": 1, "xa": 1})
+        assert found.disputed == {"ttdl": 1, "xa": 1}
+        # A disk that was copied to another site is that one's copy, not this one's.
+        give_copy = {**MACHINE, "uuid": "7" + UUID[1:], "serial": "Q", "macs": []}
+    give(ledger, now, "copied", "xa", machine=give_copy)
+    with ledger.transaction() as connection:
+        assert search.clones(connection, 0) == [("xa", 4)]
+
+
+def test_a_card_that_another_site_names_makes_no_device_known(ledger: Ledger) -> None:
+    give(ledger, 1000, "attacker", "xa", machine={**MACHINE, "uuid": OTHER, "macs": [CARD]})
+    with ledger.transaction() as connection:
+        lan.take(connection, "ttdl", 1000, Fact("network", "p", {"devices": [{"mac": CARD, "address": "10.1.0.5"}]}))
+        assert lan.coverage(connection, 0, {}) == {"ttdl": (0, 1)}
+        assert [each["known_as"] for each in lan.devices(connection, managed=False)] == [""]
+
+
+def test_neither_machines_nor_claims_fill_the_ledger(ledger: Ledger) -> None:
+    def other(number: int) -> dict[str, Any]:
+        return {"uuid": f"{number:08d}-0000-4000-8000-000000000000", "serial": f"S{number}", "name": f"m{number}"}
+
+    for number in range(300):
+        give(ledger, 1000, f"pc-{number}", machine=other(number))
+    kept = [say(ledger, 2000, "flood", "xb", machine=other(1000 + number)) for number in range(120)]
+    assert kept == [True] * 100 + [False] * 20
+    kept = [say(ledger, 2000, f"thief-{number % 3}", "xa", machine=other(number)) for number in range(300)]
+    assert kept.count(True) == 200
+    with ledger.transaction() as connection:
+        assert len(claims.listed(connection)) == 200
+        count = sa.select(sa.func.count()).select_from(events)
+        assert connection.execute(count.where(events.c.kind == "machine_disputed")).scalar_one() == 400
+    # Those that are there already go on.
+    assert say(ledger, 3000, "thief-0", "xa", machine=other(0))
+
+
+_MARKS = st.fixed_dictionaries({}, optional={
+    "uuid": st.sampled_from([UUID, OTHER]), "serial": st.sampled_from(["S1", "S2"]), "model": st.sampled_from(["M", "N"]),
+    "macs": st.lists(st.sampled_from([CARD, CARD2]), max_size=2), "machine_id": st.sampled_from(["a", "b"]),
+})  # fmt: skip
+_SAID = st.tuples(
+    st.sampled_from([("pc-1", "s1"), ("pc-2", "s1"), ("pc-3", "s2"), ("pc-4", "s3")]), st.booleans(), _MARKS,
+    st.integers(-3, 3),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_SAID, min_size=1, max_size=12))
+def test_whatever_is_said_changes_only_machines_of_its_own_site(ledger: Ledger, said: list[Any]) -> None:
+    """Within 30 days, in any order, with any marks."""
+    with ledger.transaction() as connection:
+        for table in (machines, machine_macs, machine_documents, machine_changes, events):
+            connection.execute(sa.delete(table))
+    for number, ((agent, site), whole, marks, shift) in enumerate(said):
+        before = {row.id: row for row in all_machines(ledger)}
+        bodies = {"machine": {**marks, "name": f"n{number}"}} if whole else {"system": {"name": f"v{number}"}}
+        assert say(ledger, 1000.0 + number + shift, agent, site, **bodies)
+        after = {row.id: row for row in all_machines(ledger)}
+        assert {row for row in before.values() if row.site != site} <= set(after.values())
+        assert all(row.site == site for number, row in after.items() if number not in before)
+        assert all(row.claims in after and after[row.claims].site != row.site for row in after.values() if row.claims)
 
 
 def test_a_report_without_changes_says_that_the_machine_is_there(ledger: Ledger) -> None:

@@ -53,8 +53,13 @@ WORKSTATION_METRICS = (
         "workstation_support_ends_timestamp_seconds", GAUGE, "seconds", ("site", "agent"),
         "When the maker's support of the machine's system ends (Unix time).", "1 a machine whose system is known",
     ),
-    _center("inventory_machines", GAUGE, "", ("site",), "Machines of the site's inventory seen in the last 30 days.", "1 a site"),
+    _center("inventory_machines", GAUGE, "", ("site",), "Machines of the site's inventory seen in the last 30 days; those that claim to be another site's are not counted.", "1 a site"),
     _center("inventory_machines_missing", GAUGE, "", ("site",), "Machines not seen for 30 days and not removed.", "1 a site"),
+    _center(
+        "inventory_machines_disputed", GAUGE, "", ("site",),
+        "Machines of the site that another site's agent says are its own, or that are another site's by their marks.",
+        "1 a site where there are such",
+    ),
     _center(
         "inventory_clones", GAUGE, "", ("site",),
         "Machines whose system is a copy of another's: same machine id or same agent identity on other hardware.", "1 a site",

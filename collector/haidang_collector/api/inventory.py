@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from haidang_wire.labels import IDENTIFIER
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from haidang_collector.audit import Principal
-from haidang_collector.bodies import problems
+from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.collector import Collector
-from haidang_collector.inventory import export, lan, search
+from haidang_collector.inventory import claims, export, lan, search
+from haidang_collector.inventory.claims import Decision, NoSuchClaim
 from haidang_collector.inventory.search import Filter
 from haidang_collector.problems import Problem
 
@@ -30,7 +31,9 @@ _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class Machine(BaseModel):
-    """A machine; times in Unix seconds, null for what is not known."""
+    """A machine; times in Unix seconds, null for what is not known. `dispute` is `open` of one whose agent says that it
+    is the machine `claims`, of another site, `refused` when an operator did not believe that, `claimed` of that other
+    one; else empty."""
 
     id: int
     site: str
@@ -55,6 +58,16 @@ class Machine(BaseModel):
     antivirus_on: bool | None
     encrypted: bool | None
     updates_pending: int | None
+    claims: int | None
+    dispute: str
+
+
+class Claim(BaseModel):
+    """What an operator says of a machine that claims to be another site's: that one `moved` here, this is an `other`
+    one and both are, or the claim is `refused`."""
+
+    model_config = ConfigDict(extra="forbid")
+    decision: Decision
 
 
 class Machines(BaseModel):
@@ -132,11 +145,12 @@ def _filter(
     low_disk: bool | None = None,
     failing_disk: bool | None = None,
     missing: bool | None = None,
+    disputed: bool | None = None,
     removed: bool = False,
 ) -> Filter:
     return Filter(
         text, tuple(site or ()), chassis, system, software, software_version, antivirus_on, encrypted, support_ended,
-        low_disk, failing_disk, missing, removed, time.time(),
+        low_disk, failing_disk, missing, disputed, removed, time.time(),
     )  # fmt: skip
 
 
@@ -192,6 +206,26 @@ def router(collector: Collector) -> APIRouter:
         principal = require_operator(request)
         if not await ledger.run(search.remove, principal, number, time.time()):
             raise Problem(404, "not_found", f"there is no machine {number}")
+
+    @routes.post(
+        "/v1/machines/{number}/decision", response_model=WholeMachine,
+        responses=problems(401, 404, 413, 422, 503), openapi_extra=body(Claim),
+    )  # fmt: skip
+    async def decide(request: Request, number: _Number) -> dict[str, Any]:
+        """End the dispute of a machine that claims to be another site's; the machine it is from now on."""
+        principal = require_operator(request)
+        wanted = await read_model(request, Claim)
+
+        def settle(connection: Any) -> dict[str, Any] | None:
+            decided = claims.decide(connection, principal, number, wanted.decision, time.time())
+            return search.machine(connection, decided)
+
+        try:
+            found = await ledger.run(settle)
+        except NoSuchClaim as error:
+            raise Problem(404, "not_found", str(error)) from error
+        assert found is not None
+        return found
 
     @routes.get("/v1/changes", response_model=list[ChangeDocument], responses=problems(401, 422, 503))
     async def changes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from typing import Any
 
 Body = dict[str, Any]
@@ -35,3 +37,14 @@ def int_of(body: Body, name: str) -> int:
     """A number, or 0."""
     value = body.get(name)
     return int(value) if isinstance(value, (int, float)) and abs(value) < 2**60 else 0
+
+
+def pack(body: Body) -> bytes:
+    """A document as it is kept."""
+    return zlib.compress(json.dumps(body, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace"), 6)
+
+
+def unpack(data: bytes) -> Body:
+    """A kept document."""
+    body = json.loads(zlib.decompress(data))
+    return body if isinstance(body, dict) else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from haidang_collector.inventory import lan, search
-from haidang_collector.ledger.tables import events, machine_macs, machines, network_devices
+from haidang_collector.ledger.tables import events, machines, network_devices
 from haidang_collector.registry import Registry
 
 _PEOPLES = ("desktop", "laptop", "tablet", "other")
@@ -19,12 +19,14 @@ _NEW_SECONDS = 86400.0
 
 @dataclass
 class Counts:
-    """By site: machines seen in the last 30 days, those missed, those people work at, clones, coverage, devices that
-    are new on sensitive networks; and (site, agent, end of support) of machines."""
+    """By site: machines seen in the last 30 days, those missed, those people work at, those in dispute (counted once,
+    where the older claim is), clones, coverage, devices that are new on sensitive networks; and (site, agent, end of
+    support) of machines."""
 
     present: dict[str, int] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
     workstations: dict[str, int] = field(default_factory=dict)
+    disputed: dict[str, int] = field(default_factory=dict)
     clones: dict[str, int] = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
     new_devices: dict[str, int] = field(default_factory=dict)
@@ -39,9 +41,10 @@ def count(connection: sa.Connection, registry: Registry, now: float) -> Counts:
     people = sa.func.sum(sa.case((sa.and_(here, table.chassis.in_(_PEOPLES)), 1), else_=0))
     query = sa.select(table.site, sa.func.sum(sa.case((here, 1), else_=0)), sa.func.count(), people)
     for site, present, all_of_it, working in connection.execute(
-        query.where(table.removed.is_(None)).group_by(table.site)
+        query.where(table.removed.is_(None), table.dispute == "").group_by(table.site)
     ):
         found.present[site], found.missing[site], found.workstations[site] = present, all_of_it - present, working
+    found.disputed = search.disputed(connection)
     for site, _ in search.clones(connection, now - _CLONES_SECONDS):
         found.clones[site] = found.clones.get(site, 0) + 1
     _networks(connection, registry, now, found)
@@ -74,9 +77,8 @@ def _new_on_sensitive(
         if site.sensitive_networks
     }
     table = network_devices.c
-    is_machine = sa.exists(sa.select(1).where(machine_macs.c.mac == table.mac))
     columns = (table.site, table.mac, table.address, table.manufacturer, table.first_seen)
-    query = sa.select(*columns).where(table.site.in_(sensitive), table.first_seen >= since, sa.not_(is_machine))
+    query = sa.select(*columns).where(table.site.in_(sensitive), table.first_seen >= since, sa.not_(lan.IS_MACHINE))
     registered = {(device.site, device.address) for device in registry.devices}
     found: dict[str, list[tuple[str, str, str, float]]] = {}
     for site, mac, address, manufacturer, first_seen in connection.execute(query):

@@ -25,10 +25,15 @@ _COLUMNS = (
     ("disks_failing", "Failing disks", "Ổ đĩa sắp hỏng"), ("antivirus_on", "Antivirus on", "Diệt vi-rút bật"),
     ("encrypted", "Encrypted", "Mã hóa"), ("updates_pending", "Updates pending", "Bản vá chờ cài"),
     ("agent", "Agent", "Tác tử"), ("first_seen", "First seen", "Thấy lần đầu"),
-    ("last_seen", "Last seen", "Thấy lần cuối"),
+    ("last_seen", "Last seen", "Thấy lần cuối"), ("dispute", "Dispute", "Tranh chấp"),
 )  # fmt: skip
 _TIMES = ("support_ends", "first_seen", "last_seen")
 _YES = {"en": ("yes", "no"), "vi": ("có", "không")}
+_DISPUTES = {
+    "open": ("claims to be machine {claims} of another site", "nhận là máy số {claims} của cơ quan khác"),
+    "claimed": ("another site claims it", "cơ quan khác nhận là của mình"),
+    "refused": ("claim to be machine {claims} refused", "không được nhận là máy số {claims}"),
+}
 _BLOCK = 256 * 1024
 
 
@@ -39,7 +44,8 @@ def titles(language: str) -> list[str]:
 
 def row(machine: dict[str, Any], language: str) -> list[str | float]:
     """One machine, as people read it; names of machines come from their users."""
-    return [_value(name, machine[name], language) for name, _, _ in _COLUMNS]
+    words = _DISPUTES.get(machine["dispute"], ("", ""))[language == "vi"].format(claims=machine["claims"])
+    return [_value(name, words if name == "dispute" else machine[name], language) for name, _, _ in _COLUMNS]
 
 
 def _value(name: str, value: Any, language: str) -> str | float:

@@ -23,15 +23,20 @@ class Marks:
     agent: str = ""
 
 
-def choose(marks: Marks, known: Iterable[tuple[int, Marks]]) -> int | None:
-    """The machine (its number) that these marks are of; None for one that was never seen. Of several the likeliest,
-    and of equally likely ones the first."""
+def likeliest(marks: Marks, known: Iterable[tuple[int, Marks]]) -> tuple[int, int | None]:
+    """(how surely, the machine's number) of the likeliest one these marks are of, and of equally likely ones the
+    first; (0, None) for one that was never seen."""
     best, number = 0, None
     for candidate, theirs in known:
         points = likeness(marks, theirs)
         if points > best:
             best, number = points, candidate
-    return number
+    return best, number
+
+
+def choose(marks: Marks, known: Iterable[tuple[int, Marks]]) -> int | None:
+    """The machine (its number) that these marks are of; None for one that was never seen."""
+    return likeliest(marks, known)[1]
 
 
 def likeness(one: Marks, other: Marks) -> int:

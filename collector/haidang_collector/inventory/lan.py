@@ -18,7 +18,15 @@ SEEN_SECONDS = 7 * 86400.0
 _MOST = 4096
 # All networks of a site; who makes addresses up fills no table.
 _MOST_A_SITE = 20_000
-_IS_MACHINE = sa.exists(sa.select(1).where(machine_macs.c.mac == network_devices.c.mac))
+# A machine of the same site: another site's may say it has this card.
+_OF_MACHINE = (
+    sa.select(sa.func.min(machines.c.id))
+    .join(machine_macs, machine_macs.c.machine == machines.c.id)
+    .where(machine_macs.c.mac == network_devices.c.mac, machines.c.site == network_devices.c.site)
+    .correlate(network_devices)
+    .scalar_subquery()
+)
+IS_MACHINE = _OF_MACHINE.is_not(None)
 
 
 def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> list[tuple[str, str]]:
@@ -78,13 +86,13 @@ def devices(
 ) -> list[dict[str, Any]]:
     """Devices with the machine each is, those seen last first."""
     table = network_devices.c
-    of_machine = sa.select(sa.func.min(machine_macs.c.machine)).where(machine_macs.c.mac == table.mac).scalar_subquery()
-    known = sa.func.coalesce(sa.select(machines.c.name).where(machines.c.id == of_machine).scalar_subquery(), "")
+    named = machines.alias()
+    known = sa.func.coalesce(sa.select(named.c.name).where(named.c.id == _OF_MACHINE).scalar_subquery(), "")
     query = sa.select(network_devices, known.label("known_as"))
     if site:
         query = query.where(table.site == site)
     if managed is not None:
-        query = query.where(_IS_MACHINE if managed else sa.not_(_IS_MACHINE))
+        query = query.where(IS_MACHINE if managed else sa.not_(IS_MACHINE))
     query = query.order_by(table.last_seen.desc(), table.mac).offset(offset).limit(limit)
     return [dict(row._mapping) for row in connection.execute(query)]
 
@@ -93,7 +101,7 @@ def coverage(connection: sa.Connection, since: float, registered: Mapping[str, s
     """Site → (devices seen since then that are in the inventory, or by their address in the registry; all seen)."""
     table = network_devices.c
     found: dict[str, tuple[int, int]] = {}
-    query = sa.select(table.site, table.address, _IS_MACHINE.label("managed")).where(table.last_seen >= since)
+    query = sa.select(table.site, table.address, IS_MACHINE.label("managed")).where(table.last_seen >= since)
     for site, address, managed in connection.execute(query):
         known, seen = found.get(site, (0, 0))
         found[site] = (known + bool(managed or address in registered.get(site, ())), seen + 1)

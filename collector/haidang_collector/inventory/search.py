@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from haidang_collector import audit
 from haidang_collector.audit import Action, Principal
+from haidang_collector.inventory.body import unpack
+from haidang_collector.inventory.claims import OPEN
 from haidang_collector.inventory.fold import fold
-from haidang_collector.inventory.store import unpack
 from haidang_collector.ledger.tables import installed, machine_changes, machine_documents, machines, software
 
 MISSING_SECONDS = 30 * 86400.0
@@ -36,8 +37,19 @@ class Filter:
     low_disk: bool | None = None
     failing_disk: bool | None = None
     missing: bool | None = None
+    disputed: bool | None = None
     removed: bool = False
     now: float = field(default=0.0)
+
+
+_CLAIM = machines.alias("claim")
+_IS_CLAIMED = sa.exists(sa.select(1).where(_CLAIM.c.claims == machines.c.id, _CLAIM.c.dispute == OPEN))
+_IS_DISPUTED = sa.or_(machines.c.dispute == OPEN, _IS_CLAIMED)
+# A machine as it is told: `dispute` is open or refused of one that claims to be another, claimed of that one.
+_TOLD = (
+    *(column for column in machines.c if column.name != "dispute"),
+    sa.case((machines.c.dispute != "", machines.c.dispute), (_IS_CLAIMED, "claimed"), else_="").label("dispute"),
+)
 
 
 def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
@@ -67,6 +79,8 @@ def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
         yield low if wanted.low_disk else sa.not_(low)
     if wanted.failing_disk is not None:
         yield table.disks_failing > 0 if wanted.failing_disk else table.disks_failing == 0
+    if wanted.disputed is not None:
+        yield _IS_DISPUTED if wanted.disputed else sa.not_(_IS_DISPUTED)
     if wanted.missing is not None:
         gone = table.last_seen < wanted.now - MISSING_SECONDS
         yield gone if wanted.missing else sa.not_(gone)
@@ -93,19 +107,19 @@ def find(
     count = connection.execute(sa.select(sa.func.count()).select_from(machines).where(*conditions)).scalar_one()
     column = machines.c[sort]
     order = (column.desc() if descending else column.asc(), machines.c.id)
-    rows = connection.execute(sa.select(machines).where(*conditions).order_by(*order).offset(offset).limit(limit))
+    rows = connection.execute(sa.select(*_TOLD).where(*conditions).order_by(*order).offset(offset).limit(limit))
     return count, [dict(row._mapping) for row in rows]
 
 
 def chunk_after(connection: sa.Connection, wanted: Filter, after: int) -> list[dict[str, Any]]:
     """The next machines by number, for an export that holds none of them long."""
-    query = sa.select(machines).where(*_conditions(wanted), machines.c.id > after).order_by(machines.c.id).limit(_CHUNK)
+    query = sa.select(*_TOLD).where(*_conditions(wanted), machines.c.id > after).order_by(machines.c.id).limit(_CHUNK)
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
 def machine(connection: sa.Connection, number: int) -> dict[str, Any] | None:
     """One machine with its documents, and its software."""
-    row = connection.execute(sa.select(machines).where(machines.c.id == number)).first()
+    row = connection.execute(sa.select(*_TOLD).where(machines.c.id == number)).first()
     if row is None:
         return None
     table = machine_documents.c
@@ -164,8 +178,17 @@ def remove(connection: sa.Connection, principal: Principal, number: int, now: fl
     return True
 
 
+def disputed(connection: sa.Connection) -> dict[str, int]:
+    """Site → how many of its machines are in dispute with another site's."""
+    query = sa.select(machines.c.site, sa.func.count().label("number")).where(
+        _IS_DISPUTED, machines.c.removed.is_(None)
+    )
+    return {row.site: row.number for row in connection.execute(query.group_by(machines.c.site))}
+
+
 def clones(connection: sa.Connection, since: float) -> list[tuple[str, int]]:
-    """(site, number) of each machine seen since then whose system or agent is also another such machine's."""
+    """(site, number) of each machine seen since then whose system or agent is also another such machine's. Of two
+    sites' the later one is the copy: what one site says makes no machine of another a clone."""
     one, other = machines.alias(), machines.alias()
     found: set[tuple[str, int]] = set()
     # One query for each of the two, so that each has its index.
@@ -174,6 +197,8 @@ def clones(connection: sa.Connection, since: float) -> list[tuple[str, int]]:
         one.c.agent == other.c.agent,
     ):
         both = [each for table in (one, other) for each in (table.c.last_seen > since, table.c.removed.is_(None))]
-        query = sa.select(one.c.site, one.c.id).join(other, sa.and_(same, other.c.id != one.c.id)).where(*both)
-        found.update((row.site, row.id) for row in connection.execute(query))
+        both += [one.c.dispute == "", other.c.dispute == ""]
+        copy = sa.or_(one.c.site == other.c.site, one.c.id > other.c.id)
+        query = sa.select(one.c.site, one.c.id).join(other, sa.and_(same, other.c.id != one.c.id))
+        found.update((row.site, row.id) for row in connection.execute(query.where(*both, copy)))
     return sorted(found)

@@ -6,8 +6,6 @@ be, or passed over.
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,15 +14,17 @@ from haidang_wire.report import Fact
 
 from haidang_collector.documents import MAX_INTEGER
 from haidang_collector.inventory import changes as differences
-from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, text_of, texts_of
+from haidang_collector.inventory import claims
+from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, pack, text_of, texts_of, unpack
 from haidang_collector.inventory.changes import Change
+from haidang_collector.inventory.claims import Claimed
 from haidang_collector.inventory.fold import fold
-from haidang_collector.inventory.identity import Marks, choose
+from haidang_collector.inventory.history import note
+from haidang_collector.inventory.identity import Marks, likeliest
 from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger.holdings import ROW_BYTES
 from haidang_collector.ledger.tables import (
     installed,
-    machine_changes,
     machine_documents,
     machine_macs,
     machines,
@@ -35,7 +35,6 @@ KINDS = frozenset(("machine", "disks", "system", "software", "security", "displa
 Package = tuple[str, str, str, str]  # name, version, publisher, source
 
 _MOST_PACKAGES = 20_000
-_MOST_CHANGES = 2_000
 _KNOW_SOFTWARE = (
     "INSERT INTO software (name, version, publisher, source, folded) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
@@ -47,9 +46,12 @@ _INSTALL = (
 
 def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int:
     """Keep what one report says of its machine; about how many bytes that added. A report that is older than what is
-    known changes nothing."""
+    known changes nothing. Raises TooMany, and has changed nothing then."""
     bodies = {fact.kind: fact.body for fact in facts if fact.kind in KINDS and fact.key == agent}
-    machine = _machine_of(connection, site, agent, taken, bodies.get("machine"))
+    if "machine" in bodies:
+        machine = _machine_of(connection, site, agent, taken, bodies["machine"])
+    else:
+        machine = _last_of(connection, site, agent, taken)
     if machine is None:
         return 0
     added = 0
@@ -61,38 +63,56 @@ def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: 
     return added
 
 
-def seen(connection: sa.Connection, site: str, agent: str, taken: float) -> None:
-    """A report without facts: the machine is what it was, and there."""
-    newest = sa.select(machines.c.id).where(machines.c.agent == agent).order_by(machines.c.last_seen.desc()).limit(1)
-    connection.execute(
-        sa.update(machines)
-        .where(machines.c.id == newest.scalar_subquery(), machines.c.last_seen < taken)
-        .values(last_seen=taken, site=site, removed=None)
-    )
-
-
-def _machine_of(connection: sa.Connection, site: str, agent: str, taken: float, body: Body | None) -> int | None:
-    """The machine's number: the one this agent's last machine document was of, when this report has none."""
-    if body is None:
-        seen(connection, site, agent, taken)
-        newest = (
-            sa.select(machines.c.id).where(machines.c.agent == agent).order_by(machines.c.last_seen.desc()).limit(1)
-        )
-        return connection.execute(newest).scalar()
-    marks = _marks(body, agent)
-    number = choose(marks, _candidates(connection, marks))
+def _last_of(connection: sa.Connection, site: str, agent: str, taken: float) -> int | None:
+    """The machine this agent's last machine document was of, which is there still; None for none at its site."""
+    of_agent = sa.select(machines.c.id).where(machines.c.agent == agent, machines.c.site == site)
+    number = connection.execute(of_agent.order_by(machines.c.last_seen.desc()).limit(1)).scalar()
     if number is None:
-        values = {"site": site, "agent": agent, "first_seen": taken, "last_seen": taken}
-        number = connection.execute(sa.insert(machines).values(**values).returning(machines.c.id)).scalar_one()
-        _note(connection, number, taken, [Change("first_seen", "", text_of(body, "name"))])
-    else:
-        row = connection.execute(sa.select(machines.c.site, machines.c.last_seen).where(machines.c.id == number)).one()
-        if taken >= row.last_seen:
-            if row.site != site:
-                _note(connection, number, taken, [Change("moved", row.site, site)])
-            here = {"site": site, "agent": agent, "last_seen": taken, "removed": None}
-            connection.execute(sa.update(machines).where(machines.c.id == number).values(**here))
+        return None
+    number = claims.follow(connection, number, taken)
+    here = sa.update(machines).where(machines.c.id == number, machines.c.last_seen < taken)
+    connection.execute(here.values(last_seen=taken, removed=None))
     return number
+
+
+def _machine_of(connection: sa.Connection, site: str, agent: str, taken: float, body: Body) -> int | None:
+    """The machine's number: one of its own site, or of another where nobody objects; else a new one. None for a
+    document from before the machine moved elsewhere. Raises TooMany."""
+    marks = _marks(body, agent)
+    here = machines.c.site == site
+    points, number = likeliest(marks, _candidates(connection, marks, here, machines.c.last_seen.desc()))
+    elsewhere = sa.and_(machines.c.site != site, machines.c.dispute == "")
+    more, other = likeliest(marks, _candidates(connection, marks, elsewhere, machines.c.id.asc()))
+    older: Claimed | None = None
+    if other is not None and more > points:
+        if claims.came(connection, other) > taken:
+            return None
+        row = connection.execute(sa.select(machines.c.site, machines.c.agent).where(machines.c.id == other)).one()
+        number = claims.of_site(connection, other, site)
+        if number is not None:
+            number = claims.follow(connection, number, taken)
+        elif claims.is_gone(connection, other, taken):
+            number = other
+            note(connection, other, taken, [Change("moved", row.site, site)])
+        else:
+            older = Claimed(other, row.site, row.agent)
+    elif number is not None:
+        number = claims.follow(connection, number, taken)
+    if number is None:
+        return _new(connection, site, agent, taken, text_of(body, "name"), older)
+    newest = sa.update(machines).where(machines.c.id == number, machines.c.last_seen <= taken)
+    connection.execute(newest.values(site=site, agent=agent, last_seen=taken, removed=None))
+    return number
+
+
+def _new(connection: sa.Connection, site: str, agent: str, taken: float, name: str, older: Claimed | None) -> int:
+    claims.require_room(connection, site, agent, claim=older is not None)
+    values = {"site": site, "agent": agent, "first_seen": taken, "last_seen": taken}
+    number = connection.execute(sa.insert(machines).values(**values).returning(machines.c.id)).scalar_one()
+    note(connection, number, taken, [Change("first_seen", "", name)])
+    if older is not None:
+        claims.begin(connection, number, older, site, agent, taken)
+    return int(number)
 
 
 def _marks(body: Body, agent: str) -> Marks:
@@ -104,16 +124,18 @@ def _marks(body: Body, agent: str) -> Marks:
     )  # fmt: skip
 
 
-def _candidates(connection: sa.Connection, marks: Marks) -> list[tuple[int, Marks]]:
-    """Machines that share any mark, those seen last first."""
+def _candidates(
+    connection: sa.Connection, marks: Marks, where: sa.ColumnElement[bool], order: sa.ColumnElement[Any]
+) -> list[tuple[int, Marks]]:
+    """Machines that share any mark. Of other sites the first ones, which later claims can't push out."""
     shared = [
         getattr(machines.c, name) == value
         for name in ("uuid", "serial", "machine_id", "agent")
         if (value := getattr(marks, name))
     ]
     with_card = sa.select(machine_macs.c.machine).where(machine_macs.c.mac.in_(marks.macs))
-    query = sa.select(machines).where(sa.or_(*shared, machines.c.id.in_(with_card)))
-    rows = connection.execute(query.order_by(machines.c.last_seen.desc()).limit(500)).all()
+    query = sa.select(machines).where(where, sa.or_(*shared, machines.c.id.in_(with_card)))
+    rows = connection.execute(query.order_by(order).limit(500)).all()
     cards: dict[int, set[str]] = {}
     of_these = machine_macs.c.machine.in_([row.id for row in rows])
     for mac, machine in connection.execute(sa.select(machine_macs.c.mac, machine_macs.c.machine).where(of_these)):
@@ -141,7 +163,7 @@ def _take_document(connection: sa.Connection, machine: int, agent: str, kind: st
             connection.execute(sa.update(machine_documents).where(*which).values(seen=taken))
             return 0
         connection.execute(sa.update(machine_documents).where(*which).values(body=packed, since=taken, seen=taken))
-        added += _note(connection, machine, taken, differences.changes(kind, before, body))
+        added += note(connection, machine, taken, differences.changes(kind, before, body))
     columns = _columns(kind, agent, body)
     if columns:
         connection.execute(sa.update(machines).where(machines.c.id == machine).values(**columns))
@@ -224,7 +246,7 @@ def _take_software(connection: sa.Connection, machine: int, taken: float, body: 
     if new or gone:
         before = {(name, version) for name, version, _, _ in have}
         after = {(name, version) for name, version, _, _ in wanted}
-        added += _note(connection, machine, taken, differences.software(before, after))
+        added += note(connection, machine, taken, differences.software(before, after))
     return added
 
 
@@ -237,25 +259,3 @@ def _install(connection: sa.Connection, machine: int, new: set[Package]) -> int:
         connection.exec_driver_sql(_INSTALL, [(machine, *package) for package in new])
     # The name stands in the row, folded again, and in two indexes.
     return sum(4 * len(name) + 2 * (len(version) + len(publisher)) + ROW_BYTES for name, version, publisher, _ in new)
-
-
-def _note(connection: sa.Connection, machine: int, at: float, found: list[Change]) -> int:
-    """Keep what changed; about how many bytes that added."""
-    rows = [
-        {"machine": machine, "at": at, "what": change.what, "before": change.before[:500], "after": change.after[:500]}
-        for change in found[:_MOST_CHANGES]
-    ]
-    if rows:
-        connection.execute(sa.insert(machine_changes), rows)
-    return sum(len(change.before[:500]) + len(change.after[:500]) + ROW_BYTES for change in found[:_MOST_CHANGES])
-
-
-def pack(body: Body) -> bytes:
-    """A document as it is kept."""
-    return zlib.compress(json.dumps(body, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace"), 6)
-
-
-def unpack(data: bytes) -> Body:
-    """A kept document."""
-    body = json.loads(zlib.decompress(data))
-    return body if isinstance(body, dict) else {}

@@ -309,6 +309,9 @@ machines = Table(
     Column("encrypted", Boolean),
     Column("updates_pending", Integer),
     Column("folded", Text, nullable=False, default=""),  # what texts are looked for in, see inventory/fold.py
+    # The machine of another site that this one says it is, and whether that is open or refused (inventory/claims.py).
+    Column("claims", Integer, index=True),
+    Column("dispute", String(10), nullable=False, default="", server_default=""),
 )
 
 machine_macs = Table(

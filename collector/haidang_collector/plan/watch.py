@@ -123,6 +123,7 @@ def _samples(registry: Registry, found: Counts, figures: Figures) -> Iterator[Sa
     for name, values in (
         ("haidang_inventory_machines", found.present),
         ("haidang_inventory_machines_missing", found.missing),
+        ("haidang_inventory_machines_disputed", found.disputed),
         ("haidang_inventory_clones", found.clones),
         ("haidang_inventory_coverage_ratio", found.coverage),
         ("haidang_network_devices_new", found.new_devices),

@@ -19,3 +19,6 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("site", "day"),
     )
+    op.add_column("machines", sa.Column("claims", sa.Integer(), nullable=True))
+    op.add_column("machines", sa.Column("dispute", sa.String(length=10), nullable=False, server_default=""))
+    op.create_index(op.f("ix_machines_claims"), "machines", ["claims"], unique=False)
