@@ -15,7 +15,6 @@ from haidang_collector import audit_command, backup, certificate_commands, insta
 from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
-from haidang_collector.ingest import escape
 from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine
@@ -27,6 +26,7 @@ from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain
 from haidang_collector.registry import Registry
 from haidang_collector.registry_file import load_registry
+from haidang_collector.render import escape
 from haidang_collector.routing import with_officers
 from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret

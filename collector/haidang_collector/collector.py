@@ -22,7 +22,7 @@ from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries, Outcome
+from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.exposition import families_of
@@ -48,6 +48,7 @@ from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.writer import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -18,28 +18,19 @@ from dataclasses import dataclass, field
 
 import msgspec
 from haidang_wire.labels import SOURCE
-from haidang_wire.metrics import CATALOGUE, samples_of
+from haidang_wire.metrics import CATALOGUE
 from haidang_wire.reference import Reference
 from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
 
 from haidang_collector.clock import Clock, TimeBase
 from haidang_collector.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
 from haidang_collector.problems import Problem
-from haidang_collector.rights import DEVICE, NAMING, Rights, Voice
+from haidang_collector.render import OWN_TIMES, render
+from haidang_collector.rights import Rights, Voice
 from haidang_collector.settings import Limits
 
 log = logging.getLogger(__name__)
 
-# By sample: sources, label names, the labels as text to fill in, the family, the labels that name somebody's thing, and
-# whether its value is a time.
-_SPECS = {
-    sample: (
-        metric.sources, frozenset(labels), "".join(f',{n}="%({n})s"' for n in labels), metric.name, NAMING[sample],
-        metric.name.endswith("_timestamp_seconds"),
-    )
-    for metric in CATALOGUE.values()
-    for sample, labels in samples_of(metric).items()
-}  # fmt: skip
 # Those that report samples, and those of facts and events alone.
 SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
 SOURCES |= {"lan", "lifecycle", "links", "lldp", "routes"}
@@ -47,8 +38,7 @@ _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
 _MAX_DETAIL = 500
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,99}")
-# An agent's own clock may be anywhere (a dead battery: 1970); what it says of, on our clock, is of our time.
-_OWN_TIMES = (0.0, float(2**33))
+# What an agent says of, on our clock, is of our time; its own clock may be anywhere (OWN_TIMES).
 _BEGINNING = 946_684_800.0  # 2000-01-01
 _AHEAD_SECONDS = 7 * 86400.0
 _PIECE_BYTES = 65_536
@@ -299,7 +289,7 @@ def _decode(raw: bytes) -> _RawReport:
 
 def _prepared(report: _RawReport, raw: bytes, voice: Voice, taken: float, now: float, limits: Limits) -> Prepared:
     refused: Counter[str] = Counter()
-    blocks, kept = _render(report, voice, limits, refused)
+    blocks, kept = render(report.agent, report.samples, voice, limits, refused)
     known = Report(
         report.agent, report.epoch, report.sequence, report.source, report.taken, report.interval, report.samples
     )
@@ -321,8 +311,8 @@ def _check(report: _RawReport, agent: str, limits: Limits) -> None:
             raise Refused("out_of_range", f"{name} must be 0 to {MAX_INTEGER}")
     if not _INTERVALS[0] <= report.interval <= _INTERVALS[1]:
         raise Refused("out_of_range", f"interval must be {_INTERVALS[0]} to {_INTERVALS[1]:.0f} seconds")
-    if not _OWN_TIMES[0] <= report.taken <= _OWN_TIMES[1]:
-        raise Refused("out_of_range", f"taken must be {_OWN_TIMES[0]:.0f} to {_OWN_TIMES[1]:.0f} seconds")
+    if not OWN_TIMES[0] <= report.taken <= OWN_TIMES[1]:
+        raise Refused("out_of_range", f"taken must be {OWN_TIMES[0]:.0f} to {OWN_TIMES[1]:.0f} seconds")
     if not SOURCE.fullmatch(report.source) or report.source.partition(":")[0] not in SOURCES:
         raise Refused("unknown_source", f"source: {report.source[:_MAX_TEXT]!r} is none this collector knows")
     if len(report.samples) > limits.samples_a_report:
@@ -379,77 +369,6 @@ def _take_event(event: _RawEvent, voice: Voice, prepared: Prepared, where: str, 
     else:
         report.events.append(Event(event.kind, event.at, body))
     return True
-
-
-def _render(
-    report: _RawReport, voice: Voice, limits: Limits, refused: Counter[str]
-) -> tuple[dict[str, bytes], list[int]]:
-    # The hot loop of the collector: a sample takes about a microsecond and a half.
-    families: dict[str, list[str]] = {}
-    seen: set[str] = set()
-    kept: list[int] = []
-    agent, site = report.agent, voice.site
-    prefix = f'{{site="{site}",agent="{agent}"'
-    for index, sample in enumerate(report.samples):
-        metric, labels, value = sample.metric, sample.labels, sample.value
-        if "site" in labels or "agent" in labels:
-            if labels.get("site", site) != site or labels.get("agent", agent) != agent:
-                refused["foreign_site"] += 1
-                continue
-            labels = {name: text for name, text in labels.items() if name not in ("site", "agent")}
-        problem = _problem(metric, labels, value, voice, limits)
-        if problem:
-            refused[problem] += 1
-            continue
-        _, _, template, family, _, _ = _SPECS[metric]
-        series = metric + prefix + (template % _escaped(labels) if labels else "")
-        if series in seen:
-            refused["duplicate"] += 1
-            continue
-        seen.add(series)
-        kept.append(index)
-        if family not in families:
-            families[family] = []
-        families[family].append(f"{series}}} {value!r}\n")
-    return {family: "".join(lines).encode() for family, lines in families.items()}, kept
-
-
-def _problem(metric: str, labels: dict[str, str], value: float, voice: Voice, limits: Limits) -> str:
-    spec = _SPECS.get(metric)
-    if spec is None:
-        return "unknown_metric"
-    if voice.kind not in spec[0]:
-        return "wrong_source"
-    if labels.keys() != spec[1]:
-        return "wrong_labels"
-    if value - value != 0.0:  # infinity and NaN
-        return "not_finite"
-    if spec[5] and not _OWN_TIMES[0] <= value <= _OWN_TIMES[1]:
-        return "out_of_range"
-    # Characters take at most four bytes: most values need not be encoded to be measured.
-    for text in labels.values():
-        if len(text) * 4 > limits.label_bytes and len(text.encode()) > limits.label_bytes:
-            return "label_too_long"
-    naming = spec[4]
-    if naming is DEVICE:  # as Voice.sample() would say it, without the call
-        return "" if labels["device"] == voice.device else "foreign_device"
-    return voice.sample(naming, labels) if naming else ""
-
-
-def _escaped(labels: dict[str, str]) -> dict[str, str]:
-    together = "".join(labels.values())
-    if together.isprintable() and '"' not in together and "\\" not in together:
-        return labels
-    return {name: escape(value) for name, value in labels.items()}
-
-
-def escape(value: str) -> str:
-    """A label value as the text formats want it; control characters that could end a line in
-    somebody's parser become U+FFFD."""
-    if value.isprintable() and '"' not in value and "\\" not in value:
-        return value
-    value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return "".join(c if c >= " " and c not in "\x7f\x85\u2028\u2029" else "\ufffd" for c in value)
 
 
 class _Key(msgspec.Struct):

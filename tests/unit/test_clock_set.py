@@ -15,7 +15,6 @@ from haidang_agent.spool import Spool
 from haidang_agent.system import boot_seconds
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Outcome, _Writer
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
@@ -28,6 +27,7 @@ from haidang_collector.outage.watch import Watch
 from haidang_collector.registry_file import load_registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.writer import Outcome, Writer
 
 from tests.conftest import REGISTRY, report
 
@@ -53,7 +53,7 @@ class Center:
     def begin(self) -> None:
         """A new process in the same boot."""
         self.base = TimeBase(steady=lambda: self.seconds, wall=lambda: UNIX + self.seconds + self.set_by)
-        self.writer, self.latest = _Writer(keep_late=True), Latest()
+        self.writer, self.latest = Writer(keep_late=True), Latest()
         self.latest.enrol("may-1", "ttdl")
         with self.ledger.transaction() as connection:
             redate(connection, self.base.anchor, self.base.now())

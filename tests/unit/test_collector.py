@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from haidang_collector.audit import Principal
 from haidang_collector.clock import Clock
-from haidang_collector.delivery import _Shown, _Writer
 from haidang_collector.exposition import expose
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
@@ -22,6 +21,7 @@ from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.registry_file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.writer import Shown, Writer
 from haidang_wire.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,7 +178,7 @@ def test_exactly_once_in_any_order(ledger: Ledger) -> None:
     """Deliveries out of order, overlapping and repeated: each report counts once."""
     import random
 
-    writer = _Writer(keep_late=True)
+    writer = Writer(keep_late=True)
     random_ = random.Random(5)
     numbers = [random_.randrange(3000) for _ in range(2000)]
     counted: Counter[str] = Counter()
@@ -192,7 +192,7 @@ def test_exactly_once_in_any_order(ledger: Ledger) -> None:
 
 
 def test_a_rolled_back_group_may_come_again(ledger: Ledger) -> None:
-    writer = _Writer(keep_late=True)
+    writer = Writer(keep_late=True)
     with pytest.raises(ZeroDivisionError), ledger.transaction() as connection:
         writer.write(connection, [batch(report())])
         raise ZeroDivisionError
@@ -203,7 +203,7 @@ def test_a_rolled_back_group_may_come_again(ledger: Ledger) -> None:
 
 
 def test_a_start_said_late_still_ends_the_stop(ledger: Ledger) -> None:
-    writer = _Writer(keep_late=True)
+    writer = Writer(keep_late=True)
     stop = report(
         sequence=1, source="lifecycle", samples=[], events=[{"kind": "agent_stopped", "at": time.time(), "body": {}}]
     )
@@ -310,7 +310,7 @@ def test_expiries_are_as_many_as_sources() -> None:
 def test_late_samples_are_not_written_between_those_that_were_shown() -> None:
     """A report is shown for 2.5 intervals: a counter's later values written into that time would go back."""
     began = 1e9
-    shown = _Shown(began=float("inf"))
+    shown = Shown(began=float("inf"))
     one = prepare(raw(interval=10), 0, SPEAKER, began, LIMITS)
     shown = shown.followed_by(one, began)
     assert not shown.hides(began - 1)  # of before the agent was known here

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries, Outcome
+from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
 from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.intake import Room
@@ -27,6 +27,7 @@ from haidang_collector.settings import Limits
 from haidang_collector.settings import Quotas as Settings
 from haidang_collector.settings import Settings as CollectorSettings
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.writer import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
