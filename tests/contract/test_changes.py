@@ -31,7 +31,7 @@ from tests.conftest import REGISTRY
 # Commands by what they do; those that are no change of the collector's state.
 READ = {
     "token list", "agents list", "installer", "backup", "registry check", "registry routes", "maintenance list", "audit",
-    "sla", "report", "serve", "certificates list", "ca show", "quarantine list", "quarantine show",
+    "sla", "report", "serve", "certificates list", "ca show", "quarantine list", "quarantine show", "machines disputes",
 }  # fmt: skip
 # One after the other: what each needs stands before it. `{…}` is what an earlier one printed.
 CHANGES: list[tuple[str, str, Action]] = [
@@ -48,6 +48,7 @@ CHANGES: list[tuple[str, str, Action]] = [
     ("maintenance add", "ttdl --lasts 1h", Action.MAINTENANCE_PLAN),
     ("maintenance end", "{work}", Action.MAINTENANCE_END),
     ("quarantine clear", "", Action.QUARANTINE_CLEAR),
+    ("machines decide", "2 refused", Action.MACHINE_DECIDE),
     ("restore", "--force {folder}/saved.tar.gz", Action.STATE_RESTORE),
 ]
 # (method, path) of routes that are not safe: the body that makes each change something, and as what it is noted.
@@ -56,6 +57,9 @@ ROUTES: dict[tuple[str, str], tuple[str, Any, Action | None]] = {
         "/v1/maintenance", {"element": "ttdl", "begins": time.time() + 60, "ends": time.time() + 120}, Action.MAINTENANCE_PLAN,
     ),
     ("DELETE", "/v1/maintenance/{number}"): ("/v1/maintenance/1", None, Action.MAINTENANCE_END),
+    ("POST", "/v1/machines/{number}/decision"): (
+        "/v1/machines/2/decision", {"decision": "moved"}, Action.MACHINE_DECIDE,
+    ),
     ("DELETE", "/v1/machines/{number}"): ("/v1/machines/1", None, Action.MACHINE_REMOVE),
     ("POST", "/v1/enrol"): ("/v1/enrol", "enrol", Action.AGENT_ENROL),
     # A machine decides these, as often as it likes.
@@ -166,6 +170,10 @@ def test_each_command_that_changes_something_is_noted(place: Place) -> None:
     for name, arguments, action in CHANGES:
         if name == "agents release":
             enrol(place)
+        if name == "machines decide":
+            ledger = Ledger(place.state)
+            dispute(ledger)
+            ledger.close()
         if name == "restore":
             place.command("backup", f"{place.folder}/saved.tar.gz")
         before = place.rows() if place.state.exists() else []
@@ -193,6 +201,17 @@ def test_each_command_that_changes_something_is_noted(place: Place) -> None:
     assert place.rows() == before
 
 
+def dispute(ledger: Ledger) -> None:
+    """A machine, and another site's that claims to be it."""
+    with ledger.transaction() as connection:
+        for site, claims, state in (("ttdl", "NULL", "''"), ("so-tttt", "1", "'open'")):
+            connection.exec_driver_sql(
+                "INSERT INTO machines (site, agent, first_seen, last_seen, name, manufacturer, model, serial, uuid,"
+                " machine_id, chassis, system, version, disks_failing, folded, claims, dispute)"
+                f" VALUES ('{site}', 'may-1', 1, 1, 'PC', '', '', '', '', '', '', '', '', 0, '', {claims}, {state})"
+            )
+
+
 def enrol(place: Place, name: str = "may-1") -> bytes:
     """An agent's certificate, bought over HTTP."""
     token = place.command("token", "create", "--site", "ttdl")
@@ -216,15 +235,13 @@ def test_each_route_that_changes_something_is_noted(place: Place) -> None:
         "renew": {"request": request},
     }
     collector = place.collector()
-    with collector.ledger.transaction() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO machines (site, agent, first_seen, last_seen, name, manufacturer, model, serial, uuid, machine_id,"
-            " chassis, system, version, disks_failing, folded)"
-            " VALUES ('ttdl', 'may-1', 1, 1, 'PC', '', '', '', '', '', '', '', '', 0, '')"
-        )
+    dispute(collector.ledger)
     app, ask = web(collector)
     unsafe = {each for each in routes_of(app) if each[0] not in ("GET", "HEAD", "OPTIONS")}
     assert unsafe == set(ROUTES)
+    documented = app.openapi()["paths"]
+    for method, path in unsafe - {each for each in unsafe if each[1] in AGENTS_ROUTES}:
+        assert documented[path][method.lower()]["responses"].keys() >= {"401", "403", "415"}, path
     for (method, path), (address, body, action) in ROUTES.items():
         if body == "reports":
             continue  # stored in the background, see the tests of ingest

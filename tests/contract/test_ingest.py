@@ -247,7 +247,7 @@ def test_openapi_is_honoured(shared: tuple[Center, Path]) -> None:
         ],
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    assert done.returncode == 0, done.stdout[-9000:] + done.stderr[-1000:]
     healthy(shared)
 
 

@@ -209,7 +209,7 @@ def router(collector: Collector) -> APIRouter:
 
     @routes.post(
         "/v1/machines/{number}/decision", response_model=WholeMachine,
-        responses=problems(401, 404, 413, 422, 503), openapi_extra=body(Claim),
+        responses=problems(401, 403, 404, 413, 415, 422, 503), openapi_extra=body(Claim),
     )  # fmt: skip
     async def decide(request: Request, number: _Number) -> dict[str, Any]:
         """End the dispute of a machine that claims to be another site's; the machine it is from now on."""
