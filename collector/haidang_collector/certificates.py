@@ -121,6 +121,10 @@ class Certificates:
         for serial in adopted:
             self._adopted.pop(serial, None)
 
+    def in_first_use(self, agent: str) -> bool:
+        """Whether an agent's certificate is in use and the ledger does not know yet."""
+        return any((known := self._known.get(serial)) and known.name == agent for serial in self._used)
+
     def close(self) -> None:
         """No more questions."""
         self._engine.dispose()
@@ -172,4 +176,7 @@ class Certificates:
             row = None
         if row is None or (row.kind, row.name) != (shown.kind, shown.name):
             return Problem(401, "identity", "the certificate is not known here: it was never issued, or long ended")
-        return Problem(403, "identity", kept.REASONS.get(row.reason, "the certificate no longer counts"))
+        # What replaced it was used a moment ago, and that may not be written yet.
+        replaced = shown.kind == "agent" and self.in_first_use(shown.name)
+        reason = row.reason or ("replaced" if replaced else "")
+        return Problem(403, "identity", kept.REASONS.get(reason, "the certificate no longer counts"))

@@ -166,6 +166,8 @@ class Collector:
         """Store a delivery, then expose what of it is current. Raises Problem."""
         self._refuse_excess(batch)
         left_out = self._leave_out_events(batch, allowance)
+        if self.certificates.in_first_use(batch.agent):
+            await self.certificates.keep(time.time())  # what it replaces is over before this is acknowledged
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
@@ -244,11 +246,14 @@ class Collector:
         """No agent, and no device, may fill the exposition."""
         most = self.settings.limits.series_an_agent
         kept = []
+        coming: dict[str, int] = {}
         for prepared in batch.prepared:
             report = prepared.report
-            series = self.latest.series_beside(batch.agent, report.source) + len(prepared.kept_samples)
+            own = len(prepared.kept_samples)
+            series = self.latest.series_beside(batch.agent, report.source, coming) + own
             if series <= most:
                 kept.append(prepared)
+                coming[report.source] = max(own, coming.get(report.source, 0))
             else:
                 detail = f"{report.source}: {series} series, more than {most} (limits.series_an_agent)"
                 batch.refused.append(Refusal(report.epoch, report.sequence, detail))

@@ -7,7 +7,7 @@ the same source takes its place; nothing stale is ever shown as current.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from haidang_collector.clock import Clock
@@ -93,12 +93,17 @@ class Latest:
             self._expiries = [(entry.expires, source) for source, entry in self._entries.items()]
             heapq.heapify(self._expiries)
 
-    def series_beside(self, agent: str, source: str) -> int:
-        """Series the agent has now, of itself or of the device the source is about, but for this source's."""
+    def series_beside(self, agent: str, source: str, coming: Mapping[str, int]) -> int:
+        """Series the agent has now or that are coming from its sources, of itself or of the device the source is
+        about, but for this source's."""
         target = source.partition(":")[2]
         beside = [f"{kind}:{target}" for kind in ABOUT_DEVICES] if target else SOURCES
-        entries = (self._entries.get((agent, other)) for other in beside if other != source)
-        return sum(entry.series for entry in entries if entry)
+        total = 0
+        for other in beside:
+            if other != source:
+                entry = self._entries.get((agent, other))
+                total += max(entry.series if entry else 0, coming.get(other, 0))
+        return total
 
     def _count(self, state: AgentState, series: int) -> None:
         state.series += series
