@@ -3,6 +3,7 @@
 They carry the labels the very same series has when it is scraped (job, instance, and the
 exposition's own), and the time at which they were taken. What waits is in the ledger: it
 survives a restart, is bounded, and is given up only when the receiver says it never wants it.
+A request is made beside the event loop, of no more samples than a receiver likes, and once however often it is sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import logging
 import random
 import zlib
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,7 +34,10 @@ from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
+# A request ends with the report that passes one of these; one report of more samples is several requests.
 _REPORTS_A_REQUEST = 200
+_PACKED_BYTES_A_REQUEST = 1_000_000
+SAMPLES_A_REQUEST = 10_000
 _IDLE_SECONDS = 1.0
 _BACKOFF_MAX_SECONDS = 30.0
 # Statuses after which the same request may succeed later (remote write 1.0, "Retries & Backoff").
@@ -77,6 +82,15 @@ class LateReport:
     packed: bytes
 
 
+@dataclass
+class Request:
+    """Reports of the queue as what is sent for them: `bodies` are what the receiver has not taken yet."""
+
+    reports: list[LateReport]
+    bodies: deque[bytes]
+    samples: int
+
+
 class RemoteWriter:
     """The queue's other end. `run()` is the task that owns it."""
 
@@ -96,53 +110,82 @@ class RemoteWriter:
         if token:
             self._headers["Authorization"] = f"Bearer {token.decode()}"
         self._failures_in_a_row = 0
+        self._request: Request | None = None
 
     async def run(self) -> None:
         """Write what waits until cancelled."""
         async with httpx.AsyncClient(timeout=self._settings.remote_write.timeout_seconds) as client:
             while True:
                 try:
-                    wait = await self._turn(client)
+                    wait = await self.turn(client)
                 except LedgerError as error:
                     log.warning("%s", error)
                     self._queue.read_again()
                     wait = self._failed("storage")
                 await asyncio.sleep(wait)
 
-    async def _turn(self, client: httpx.AsyncClient) -> float:
-        dropped, waiting, reports = await self._ledger.run(_take, self._queue)
+    async def turn(self, client: httpx.AsyncClient) -> float:
+        """Write a request's worth of what waits; the seconds until the next turn. Raises LedgerError."""
+        dropped, waiting = await self._ledger.run(_drop_oldest, self._queue)
         self._telemetry.late_waiting.set(waiting)
         if dropped:
             log.error("late reports beyond remote_write.queue_bytes: the oldest %d are dropped", dropped)
             self._telemetry.late_dropped.labels("queue_full").inc(dropped)
-        if not reports:
-            return _IDLE_SECONDS
-        return await self._write(client, reports)
+        if self._request is None:
+            reports = await self._ledger.run(_newest)
+            if not reports:
+                return _IDLE_SECONDS
+            self._request = await self._made(reports)
+        wait = await self._write(client, self._request)
+        if not wait:
+            self._request = None
+        return wait
 
-    async def _write(self, client: httpx.AsyncClient, reports: list[LateReport]) -> float:
-        """Write some reports; the seconds to wait before the next turn."""
-        body, samples = self._encode(reports)
-        try:
-            answer = await client.post(self._settings.remote_write.url, content=body, headers=self._headers)
-        except httpx.HTTPError as error:
-            log.warning("remote write fails: %s", type(error).__name__)
-            return self._failed("network")
-        if answer.status_code in _TRY_AGAIN:
-            log.warning("remote write is answered %d", answer.status_code)
-            return max(self._failed("status"), _retry_after(answer))
-        if answer.is_success:
-            self._telemetry.remote_write_samples.inc(samples)
-        elif len(reports) > 1:
+    async def _made(self, reports: list[LateReport]) -> Request:
+        return await asyncio.to_thread(self._encode, reports)
+
+    async def _write(self, client: httpx.AsyncClient, request: Request) -> float:
+        """Write some reports; the seconds to wait before it is tried again, 0 when they are dealt with."""
+        while request.bodies:
+            try:
+                answer = await client.post(
+                    self._settings.remote_write.url, content=request.bodies[0], headers=self._headers
+                )
+            except httpx.HTTPError as error:
+                log.warning("remote write fails: %s", type(error).__name__)
+                return self._failed("network")
+            if answer.status_code in _TRY_AGAIN:
+                log.warning("remote write is answered %d", answer.status_code)
+                return max(self._failed("status"), _retry_after(answer))
+            if not answer.is_success:
+                return await self._refused(client, request, answer)
+            request.bodies.popleft()
+        self._telemetry.remote_write_samples.inc(request.samples)
+        await self._done(request)
+        return 0.0
+
+    async def _refused(self, client: httpx.AsyncClient, request: Request, answer: httpx.Response) -> float:
+        if len(request.reports) > 1:
             # Somewhere in it is what the receiver does not want, and it may have taken the
             # rest or not: halves find it. Samples it has already are no harm.
-            middle = len(reports) // 2
-            return await self._write(client, reports[:middle]) or await self._write(client, reports[middle:])
-        else:
-            log.warning("the receiver rejects a late report: %d %s", answer.status_code, answer.text[:200].strip())
-            self._telemetry.late_dropped.labels("rejected").inc()
-        self._failures_in_a_row = 0
-        await self._ledger.run(_remove, self._queue, [(each.id, each.agent, len(each.packed)) for each in reports])
+            self._request = None
+            middle = len(request.reports) // 2
+            for half in (request.reports[:middle], request.reports[middle:]):
+                while half:
+                    made = await self._made(half)
+                    wait = await self._write(client, made)
+                    if wait:
+                        return wait
+                    half = half[len(made.reports) :]
+            return 0.0
+        log.warning("the receiver rejects a late report: %d %s", answer.status_code, answer.text[:200].strip())
+        self._telemetry.late_dropped.labels("rejected").inc()
+        await self._done(request)
         return 0.0
+
+    async def _done(self, request: Request) -> None:
+        self._failures_in_a_row = 0
+        await self._ledger.run(_remove, self._queue, [each.id for each in request.reports])
 
     def _failed(self, reason: str) -> float:
         if reason != "storage":
@@ -152,24 +195,34 @@ class RemoteWriter:
         wait: float = random.uniform(0.5, 1.0) * highest  # noqa: S311 (no secret)
         return wait
 
-    def _encode(self, reports: Iterable[LateReport]) -> tuple[bytes, int]:
-        """The request's body and how many samples it holds."""
-        request = WriteRequest()
+    def _encode(self, reports: Sequence[LateReport]) -> Request:
+        """A request of the first of these reports."""
+        made = Request([], deque(), 0)
+        message = WriteRequest()
         own = [("instance", self._settings.scrape_instance), ("job", self._settings.scrape_job)]
-        count = 0
         for late_report in reports:
             prepared = self._restored(late_report)
             if prepared is None:
                 self._telemetry.late_dropped.labels("unusable").inc()
+                made.reports.append(late_report)
                 continue
+            samples = len(prepared.kept_samples)
+            if made.samples and made.samples + samples > SAMPLES_A_REQUEST:
+                break
             timestamp = round(late_report.taken * 1000)
             for name, labels, value in prepared.kept():
-                series = request.timeseries.add()
+                series = message.timeseries.add()
                 for key, text in sorted([("__name__", name), *own, *labels.items()]):
                     series.labels.add(name=key, value=text)
                 series.samples.add(value=value, timestamp=timestamp)
-                count += 1
-        return bytes(cramjam.snappy.compress_raw(request.SerializeToString())), count
+                if len(message.timeseries) >= SAMPLES_A_REQUEST:
+                    made.bodies.append(_packed(message))
+                    message = WriteRequest()
+            made.reports.append(late_report)
+            made.samples += samples
+        if message.timeseries:
+            made.bodies.append(_packed(message))
+        return made
 
     def _restored(self, kept: LateReport) -> Prepared | None:
         try:
@@ -180,23 +233,41 @@ class RemoteWriter:
             return None
 
 
-def _take(connection: sa.Connection, queue: LateQueue) -> tuple[int, int, list[LateReport]]:
-    """(dropped, waiting, the newest that wait)."""
+def _packed(message: Any) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(message.SerializeToString()))
+
+
+def _drop_oldest(connection: sa.Connection, queue: LateQueue) -> tuple[int, int]:
+    """(dropped, waiting) reports: as many of the oldest as are beyond the queue's bytes are dropped."""
     dropped = 0
     while queue.waiting(connection)[1] > queue.most_bytes:
-        columns = (late.c.id, late.c.agent, sa.func.length(late.c.report))
-        rows = connection.execute(sa.select(*columns).order_by(late.c.id).limit(1000)).all()
-        _remove(connection, queue, [(row[0], row[1], row[2]) for row in rows])
-        dropped += len(rows)
-    everything = (late.c.id, late.c.agent, late.c.site, late.c.taken, late.c.report)
-    newest = connection.execute(sa.select(*everything).order_by(late.c.id.desc()).limit(_REPORTS_A_REQUEST))
-    return dropped, queue.waiting(connection)[0], [LateReport(*row) for row in newest]
+        oldest = connection.execute(sa.select(late.c.id).order_by(late.c.id).limit(1000)).scalars().all()
+        dropped += _remove(connection, queue, oldest)
+    return dropped, queue.waiting(connection)[0]
 
 
-def _remove(connection: sa.Connection, queue: LateQueue, gone: list[tuple[int, str, int]]) -> None:
-    connection.execute(sa.delete(late).where(late.c.id.in_([identifier for identifier, _, _ in gone])))
-    for _, agent, size in gone:
+def _newest(connection: sa.Connection) -> list[LateReport]:
+    """The newest that wait, as many as may be one request; one at least."""
+    sizes = sa.select(late.c.id, sa.func.length(late.c.report)).order_by(late.c.id.desc()).limit(_REPORTS_A_REQUEST)
+    wanted: list[int] = []
+    total = 0
+    for number, size in connection.execute(sizes):
+        total += size
+        if wanted and total > _PACKED_BYTES_A_REQUEST:
+            break
+        wanted.append(number)
+    columns = (late.c.id, late.c.agent, late.c.site, late.c.taken, late.c.report)
+    rows = connection.execute(sa.select(*columns).where(late.c.id.in_(wanted)).order_by(late.c.id.desc()))
+    return [LateReport(*row) for row in rows]
+
+
+def _remove(connection: sa.Connection, queue: LateQueue, gone: Sequence[int]) -> int:
+    """Take these out of the queue; how many were still in it."""
+    statement = sa.delete(late).where(late.c.id.in_(gone))
+    rows = connection.execute(statement.returning(late.c.agent, sa.func.length(late.c.report))).all()
+    for agent, size in rows:
         queue.remove(connection, agent, size)
+    return len(rows)
 
 
 def _retry_after(answer: httpx.Response) -> float:

@@ -334,7 +334,7 @@ MACHINE = {
 }  # fmt: skip
 
 
-def inventory(machine: Machine, **bodies: Any) -> dict[str, Any]:
+def inventory(machine: Machine, /, **bodies: Any) -> dict[str, Any]:
     facts = [{"kind": kind, "key": machine.name, "body": body} for kind, body in bodies.items()]
     return machine.report(source="inventory", interval=3600, samples=[], facts=facts)
 
