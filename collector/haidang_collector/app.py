@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from haidang_collector import exposition
 from haidang_collector.answers import InPieces
 from haidang_collector.api import audit, installer, inventory, operations
+from haidang_collector.attempts import Pace
 from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.ca import Issued
 from haidang_collector.collector import Collector
@@ -252,13 +253,14 @@ def create_app(collector: Collector) -> ASGIApp:
     @app.post(
         "/v1/renew",
         response_model=Certificate,
-        responses=problems(400, 401, 403, 413, 422, 503),
+        responses=problems(400, 401, 403, 413, 422, 429, 503),
         openapi_extra=body(RenewRequest),
     )
     async def renew(request: Request) -> Certificate:
         """A new certificate for the agent whose certificate the request came with."""
         peer = collector.peers.require_agent(request.scope)
         wanted = await read_model(request, RenewRequest)
+        collector.intake.require_renewal(peer.name)
         try:
             site, issued = await collector.renew(peer, wanted.request)
         except HaidangError as error:
@@ -274,10 +276,7 @@ def create_app(collector: Collector) -> ASGIApp:
     async def assignment(request: Request) -> Response:
         """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
         agent = collector.peers.require_agent(request.scope).name
-        try:
-            site = await collector.ledger.run(identities.require_agent, agent)
-        except identities.IdentityError as error:
-            raise Problem(403, "identity", str(error)) from error
+        site = collector.site_of(agent)
         wanted = collector.assignments.of(agent, site)
         headers = {"ETag": f'"{wanted.version}"', "Cache-Control": "no-cache"}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
@@ -347,6 +346,7 @@ def create_app(collector: Collector) -> ASGIApp:
     app.include_router(installer.router(collector))
     app.include_router(console.router(collector))
     app.add_middleware(OwnPages, settings=collector.settings, refuse=refuse)
+    app.add_middleware(Pace, settings=collector.settings.door, refuse=refuse)
     return _Counted(InPieces(app), telemetry.requests.labels)
 
 

@@ -1,4 +1,7 @@
-"""Enrolment is open to all and costs the database a transaction: in turn, and slower for who guesses."""
+"""What anybody may try: as often as honest peers need, then slower.
+
+Enrolment is open to all and costs the database a transaction: in turn, and slower for who guesses.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +12,44 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from haidang_collector.door import origin, visitor_of
 from haidang_collector.problems import Problem
+from haidang_collector.settings import DoorSettings
 
 _FAILURES_IN_A_ROW = 30
-_MOST_ADDRESSES = 10_000
+_MOST_OF_ALL = 20_000
 # Of one address, those that wait for their time; of all, those that wait for their turn.
 _MOST_WAITING, _MOST_IN_LINE = 8, 1_000
 _LONGEST_WAIT_SECONDS = 10.0
 _AT_ONCE = 4
 
 
-class Failures:
-    """What may fail `a_second` times for an address, and `in_a_row` at once."""
+class Attempts:
+    """What somebody (an address, a name) may try `a_second` times, and `in_a_row` at once."""
 
     def __init__(self, a_second: float, in_a_row: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._a_second = a_second
         self._in_a_row = in_a_row
         self._clock = clock
-        self._failed: dict[str, tuple[float, float]] = {}  # address → how many count, as of when
+        self._known: dict[str, tuple[float, float]] = {}  # who → how many count, as of when
 
-    def wait_seconds(self, address: str) -> float:
-        """How long until this address may try again; 0 is now."""
-        return max(0.0, (self._count(address) + 1 - self._in_a_row) / self._a_second)
+    def wait_seconds(self, who: str) -> float:
+        """How long until he may try again; 0 is now."""
+        return max(0.0, (self._count(who) + 1 - self._in_a_row) / self._a_second)
 
-    def add(self, address: str) -> None:
-        """It failed once more."""
-        count = self._count(address) + 1
-        self._failed.pop(address, None)
-        if len(self._failed) >= _MOST_ADDRESSES:  # the longest without a failure
-            del self._failed[next(iter(self._failed))]
-        self._failed[address] = (count, self._clock())
+    def add(self, who: str) -> None:
+        """He tried once more."""
+        count = self._count(who) + 1
+        self._known.pop(who, None)
+        if len(self._known) >= _MOST_OF_ALL:  # the longest without one
+            del self._known[next(iter(self._known))]
+        self._known[who] = (count, self._clock())
 
-    def _count(self, address: str) -> float:
-        count, at = self._failed.get(address, (0.0, 0.0))
+    def _count(self, who: str) -> float:
+        count, at = self._known.get(who, (0.0, 0.0))
         return max(0.0, count - (self._clock() - at) * self._a_second)
 
 
@@ -50,7 +58,7 @@ class Turns:
     that comes from there waits with it, and is not refused."""
 
     def __init__(self, failures_a_second: float) -> None:
-        self._failures = Failures(failures_a_second, _FAILURES_IN_A_ROW)
+        self._failures = Attempts(failures_a_second, _FAILURES_IN_A_ROW)
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._in_line = 0
         self._waiting: Counter[str] = Counter()
@@ -88,3 +96,28 @@ class Turns:
             self._waiting[address] -= 1
             if not self._waiting[address]:
                 del self._waiting[address]
+
+
+class Pace:
+    """The application as fast as one peer may ask it: what is cheap once holds all up a thousand times a second. A peer
+    is a certificate's name, else an address; trusted proxies keep the pace of those behind them."""
+
+    def __init__(self, app: ASGIApp, settings: DoorSettings, refuse: Callable[[Problem], Response]) -> None:
+        self._app = app
+        self._asked = Attempts(settings.requests_a_second, settings.burst_requests)
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = visitor_of(scope)
+        who = (visitor.name if visitor.known else origin(visitor.address)) if visitor else ""
+        if who:
+            wait = self._asked.wait_seconds(who)
+            if wait > _LONGEST_WAIT_SECONDS:
+                await asyncio.sleep(_LONGEST_WAIT_SECONDS)
+                problem = Problem(429, "too_many_requests", "ask more slowly", retry_after=math.ceil(wait))
+                await self._refuse(problem)(scope, receive, send)
+                return
+            self._asked.add(who)
+            if wait:
+                await asyncio.sleep(wait)
+        await self._app(scope, receive, send)

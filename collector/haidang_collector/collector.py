@@ -156,6 +156,10 @@ class Collector:
         rights = self.assignments.rights(agent, state.site)
         return Speaker(agent, state.site, rights, state.clock, self.time_base)
 
+    def site_of(self, agent: str) -> str:
+        """An agent's site. Raises Problem 403 for one that is not (or no longer) known."""
+        return self._state_of(agent).site
+
     def _state_of(self, agent: str) -> AgentState:
         state = self.latest.agents.get(agent)
         if state is None:

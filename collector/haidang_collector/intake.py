@@ -122,6 +122,17 @@ class Intake:
         detail = f"agent {agent!r} has used up what it may use (quota {quota}): keep the reports and come back"
         return Problem(429, "quota", detail, retry_after=retry_after, extensions={"quota": quota})
 
+    def require_renewal(self, agent: str) -> None:
+        """One more renewal of this agent. Raises Problem 429 when it had enough of them: each is a signature and a
+        transaction."""
+        now = time.monotonic()
+        bucket = self._quotas.of(agent, now).renewals
+        if bucket.take_up_to(1, now) == 0:
+            self.note(agent, "renewals")
+            detail = f"agent {agent!r} has used up quotas.renewals_a_day"
+            wait = math.ceil(min(_MOST_RETRY_SECONDS, 1 / bucket.rate))
+            raise Problem(429, "quota", detail, retry_after=wait, extensions={"quota": "renewals"})
+
     def note(self, agent: str, quota: str, times: int = 1) -> None:
         """Count that an agent reached a quota."""
         self._quotas.reached(agent, quota, time.monotonic(), times)

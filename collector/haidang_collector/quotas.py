@@ -19,6 +19,7 @@ SETTING = {
     "reports": "reports_a_second",
     "facts": "facts_a_second",
     "events": "events_a_day",
+    "renewals": "renewals_a_day",
     "sources": "sources and quotas.source_bytes",
     "epochs": "epochs_a_day",
     "facts_kept": "facts and quotas.fact_bytes",
@@ -80,12 +81,13 @@ class Bucket:
 @dataclass
 class Allowance:
     """What one agent has left. `bytes` and `reports` are spent where deliveries come in, and `facts`, which cost more
-    to store than other things; `events` by the day."""
+    to store than other things; `events` and `renewals` by the day."""
 
     bytes: Bucket
     reports: Bucket
     facts: Bucket
     events: Bucket
+    renewals: Bucket
 
     def passing(self) -> dict[str, Bucket]:
         """Those that a delivery waits for, by the name of their quota."""
@@ -119,6 +121,7 @@ class Quotas:
                 reports=Bucket.full(of.reports_a_second, of.burst_reports, now),
                 facts=Bucket.full(of.facts_a_second, of.burst_facts, now),
                 events=Bucket.full(of.events_a_day / DAY_SECONDS, of.events_a_day, now),
+                renewals=Bucket.full(of.renewals_a_day / DAY_SECONDS, of.renewals_a_day, now),
             )
         return known
 

@@ -63,6 +63,7 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             description="Bytes a day that are new in the database for long: events, versions of facts, changes of machines, names of software, devices on networks."
         ),
     ] = 16_000_000
+    renewals_a_day: Annotated[Positive, Meta(description="Renewals of a certificate a day.")] = 24
     epochs_a_day: Annotated[
         Positive, Meta(description="Starts of an agent, and blocks of 1,024 sequence numbers, a day.")
     ] = 10_000
@@ -132,6 +133,10 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 256
     scrapes: Annotated[Positive, Meta(description="Most answers of /metrics that are being read at once.")] = 8
     downloads: Annotated[Positive, Meta(description="Most files of the bundle that are being read at once.")] = 64
+    requests_a_second: Annotated[
+        float, Meta(gt=0, description="Requests a second of one certificate's name, or of one address without one.")
+    ] = 50.0
+    burst_requests: Annotated[Positive, Meta(description="So many of them may come at once.")] = 1_000
     enrolment_failures_a_second: Annotated[
         float, Meta(gt=0, description="Failed enrolments an address may go on with, after 30 in a row.")
     ] = 2.0

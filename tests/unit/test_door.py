@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from typing import Any, cast
 
 import pytest
-from haidang_collector.attempts import Failures, Turns
+from haidang_collector.attempts import Attempts, Pace, Turns
 from haidang_collector.door import Door, Room, Stage, Visitor, origin, room
 from haidang_collector.logs import Bounded
 from haidang_collector.problems import Problem
 from haidang_collector.settings import DoorSettings
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import Response
 
 SMALL = Room(connections=12, unknown=6, an_address=3, downloads=2)
 
@@ -308,7 +310,7 @@ def test_the_books_are_right_whatever_happens(steps: list[tuple[str, int, int]])
 
 def test_who_guesses_has_to_wait() -> None:
     now = 0.0
-    failures = Failures(2.0, 3, lambda: now)
+    failures = Attempts(2.0, 3, lambda: now)
     for _ in range(3):
         assert failures.wait_seconds("a") == 0
         failures.add("a")
@@ -316,9 +318,56 @@ def test_who_guesses_has_to_wait() -> None:
     assert failures.wait_seconds("b") == 0
     now = 0.5
     assert failures.wait_seconds("a") == 0
-    for number in range(10_010):
+    for number in range(20_010):
         failures.add(f"address {number}")
     assert failures.wait_seconds("a") == 0  # forgotten: the table has a bound
+
+
+def test_everybody_asks_as_fast_as_he_may_and_waits_for_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: list[str] = []
+    slept: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answered.append(scope["path"])
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    def refused(problem: Problem) -> Response:
+        assert (problem.status, problem.reason) == (429, "too_many_requests")
+        return Response(status_code=problem.status)
+
+    def asks(who: str, name: str = "") -> list[int]:
+        visitor = Visitor(who, lambda: None)
+        visitor.known, visitor.name = name != "", name
+        sent: list[int] = []
+
+        async def send(message: Any) -> None:
+            sent.extend([message["status"]] if "status" in message else [])
+
+        scope = {"type": "http", "path": who + name, "extensions": {"door": visitor}}
+        asyncio.run(pace(scope, cast("Any", None), send))
+        return sent
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    pace = Pace(app, DoorSettings(requests_a_second=1e-6, burst_requests=3), refused)
+    for who, name in (("10.0.0.1", ""), ("10.0.0.1", "agent/may-1"), ("10.0.0.1", "agent/may-2")):
+        assert [asks(who, name) for _ in range(4)] == [[], [], [], [429]]
+        assert answered == [who + name] * 3
+        answered.clear()
+    assert slept == [10.0] * 3
+    # A trusted proxy has no name; nor has a request without a connection.
+    for _ in range(9):
+        visitor = Visitor("10.0.0.9", lambda: None)
+        visitor.known = True
+        for scope in ({"type": "http", "path": "", "extensions": {"door": visitor}}, {"type": "lifespan", "path": ""}):
+            asyncio.run(pace(scope, cast("Any", None), cast("Any", None)))
+    assert len(answered) == 18
+    # Who is a little too fast is slowed down to what he may.
+    slept.clear()
+    pace = Pace(app, DoorSettings(requests_a_second=10.0, burst_requests=1), refused)
+    assert [asks("10.0.0.2") for _ in range(3)] == [[], [], []]
+    assert 0.0 < slept[0] < slept[1] < 0.3
 
 
 def test_a_right_token_waits_with_the_wrong_ones_and_is_not_refused() -> None:

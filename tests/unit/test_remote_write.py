@@ -24,7 +24,6 @@ from haidang_collector.telemetry import Telemetry
 
 from tests.conftest import report
 
-
 # In place of ten thousand.
 SAMPLES_A_REQUEST = 100
 
