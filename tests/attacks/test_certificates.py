@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from haidang_collector.ca import Authority, Issued, new_key_and_request
 from haidang_collector.ledger import certificates
 from haidang_collector.ledger.database import Ledger
@@ -261,7 +261,7 @@ def certificate_by(
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
         x509.CertificateBuilder()
-        .subject_name(issuer.subject).issuer_name(issuer.subject).public_key(public)
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "may-1")])).issuer_name(issuer.subject).public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins).not_valid_after(datetime.now(UTC) + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
