@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from haidang_collector import ingest
 from haidang_collector.audit import Principal
 from haidang_collector.collector import Collector
 from haidang_collector.documents import BadDocument, event_body, fact_body
@@ -25,11 +24,13 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 from haidang_collector.registry_file import load_registry
-from haidang_collector.settings import RemoteWrite, Settings
+from haidang_collector.settings import Quotas, RemoteWrite, Settings
 from haidang_wire.documents import EVENTS, FACTS
 from haidang_wire.report import Receipt
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from tests.conftest import delivery, report
 from tests.fuzz.mutate import Mutator
@@ -60,7 +61,11 @@ def settings() -> Iterator[Settings]:
     folder = Path(tempfile.mkdtemp(dir=shared if os.access(shared, os.W_OK) else None))
     file = folder / "registry.yaml"
     file.write_text(yaml.safe_dump(REGISTRY, allow_unicode=True), encoding="utf-8")
-    made = Settings(state_dir=str(folder / "state"), remote_write=RemoteWrite(url="http://127.0.0.1:9/"))
+    quotas = Quotas(
+        bytes_a_second=1e12, burst_bytes=10**12, reports_a_second=1e9, burst_reports=10**9, facts_a_second=1e9,
+        burst_facts=10**9, events_a_day=10**9, epochs_a_day=10**9,
+    )  # fmt: skip
+    made = Settings(state_dir=str(folder / "state"), remote_write=RemoteWrite(url="http://127.0.0.1:9/"), quotas=quotas)
     (folder / "state").mkdir()
     ledger = Ledger(folder / "state")
     with ledger.transaction() as connection:
@@ -74,11 +79,15 @@ def settings() -> Iterator[Settings]:
 
 async def deliver(collector: Collector, agent: str, body: bytes, encoding: str = "") -> Receipt | Problem:
     """What the route does with a request, without HTTP."""
-    limits = collector.settings.limits
+    headers = [(b"content-length", str(len(body)).encode()), (b"content-encoding", encoding.encode())]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    request = Request({"type": "http", "method": "POST", "path": "/v1/reports", "headers": headers}, receive)
     try:
-        data = ingest.decompress(body, encoding, limits)
-        batch = ingest.read_delivery(data, collector.speaker(agent), time.time(), limits)
-        return await collector.take(batch)
+        async with collector.intake.turn(agent, request) as turn:
+            return await collector.take(await turn.batch(collector.speaker(agent)), turn.allowance)
     except Problem as problem:
         return problem
 

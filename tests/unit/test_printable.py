@@ -102,7 +102,7 @@ def test_long_texts_cost_no_time_and_are_cut() -> None:
 MACHINE = {
     "id": 1, "site": "ttdl", "chassis": "laptop", "support_ends": None, "memory_bytes": 2**33, "disk_bytes": None,
     "least_free_ratio": 0.5, "disks_failing": 0, "antivirus_on": True, "encrypted": None, "updates_pending": 3,
-    "agent": "may-1", "first_seen": 1e9, "last_seen": 1e9,
+    "agent": "may-1", "first_seen": 1e9, "last_seen": 1e9, "claims": None, "dispute": "",
 }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_machines_of_any_name_are_exported(tmp_path: Path) -> None:
     no_formula(text)
     text.encode()
     read = cells(text, ",", csv.QUOTE_MINIMAL)
-    assert {len(row) for row in read} == {20}
+    assert {len(row) for row in read} == {21}
     assert len(read) == len(HOSTILE) + 1
 
 
