@@ -14,6 +14,10 @@ import yaml
 
 from tests.conftest import ROOT, Center, Processes, free_port, require, wait_for
 
+# In place of the shipped three minutes in which a collector that has just started pages nobody; promtool holds those.
+SETTLED_SECONDS = 20
+_SETTLED = "(time() - haidang_collector_start_timestamp_seconds < {})"
+
 
 class Webhook:
     """Receives what Alertmanager sends, in order: (status, alert name, labels), and the annotations of each."""
@@ -63,7 +67,13 @@ class Stack:
         alertmanager_port = free_port()
         self._alertmanager(folder, processes, alertmanager_port)
         config = yaml.safe_load((ROOT / "rules/prometheus.yml").read_text())
-        config["rule_files"] = [str(ROOT / "rules/haidang.yml")]
+        rules = ROOT / "rules/haidang.yml"
+        if not as_shipped:
+            shipped, quick = rules.read_text(), folder / "haidang.yml"
+            assert shipped.count(_SETTLED.format(180)) == 1
+            quick.write_text(shipped.replace(_SETTLED.format(180), _SETTLED.format(SETTLED_SECONDS)))
+            rules = quick
+        config["rule_files"] = [str(rules)]
         config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]
         if not as_shipped:
             config["global"].update(scrape_interval="2s", scrape_timeout="2s", evaluation_interval="2s")
