@@ -42,9 +42,11 @@ from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import SETTING, Allowance, Quotas
+from haidang_collector.quotas import DAY_SECONDS, SETTING, Allowance, Quotas
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
+from haidang_collector.rights import ABOUT_DEVICES
+from haidang_collector.series import SeriesADay
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
@@ -80,6 +82,7 @@ class Collector:
         self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
         self.plan = PlanWatch(self.ledger, self.telemetry)
         self.quotas = Quotas(settings.quotas)
+        self._series = SeriesADay(settings.quotas.series_a_day, settings.quotas.sources)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
         self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
@@ -213,11 +216,7 @@ class Collector:
     def _over_quota(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
         """Name and count what was not stored because its agent has enough; what of reports was left out."""
         for quota, prepared in outcome.over_quota:
-            report = prepared.report
-            detail = f"{report.source}: the agent has used up quotas.{SETTING[quota]}"
-            batch.refused.append(Refusal(report.epoch, report.sequence, detail))
-            batch.refused_reasons["quota"] += 1
-            self.intake.note(batch.agent, quota)
+            self._refuse_for_quota(batch, prepared, quota)
         left_out = []
         for quota, prepared, number in outcome.left_out:
             report = prepared.report
@@ -247,7 +246,7 @@ class Collector:
         return left_out
 
     def _refuse_excess(self, batch: Batch) -> None:
-        """No agent, and no device, may fill the exposition."""
+        """No agent, and no device, may fill the exposition, or Prometheus with ever other series."""
         most = self.settings.limits.series_an_agent
         kept = []
         coming: dict[str, int] = {}
@@ -256,13 +255,31 @@ class Collector:
             own = len(prepared.kept_samples)
             series = self.latest.series_beside(batch.agent, report.source, coming) + own
             if series <= most:
-                kept.append(prepared)
-                coming[report.source] = max(own, coming.get(report.source, 0))
+                if self._is_of_a_days_series(batch, prepared):
+                    kept.append(prepared)
+                    coming[report.source] = max(own, coming.get(report.source, 0))
             else:
                 detail = f"{report.source}: {series} series, more than {most} (limits.series_an_agent)"
                 batch.refused.append(Refusal(report.epoch, report.sequence, detail))
                 batch.refused_reasons["too_many_series"] += 1
         batch.prepared[:] = kept
+
+    def _is_of_a_days_series(self, batch: Batch, prepared: Prepared) -> bool:
+        report = prepared.report
+        kind, _, target = report.source.partition(":")
+        device = target if kind in ABOUT_DEVICES else ""
+        day = int(self.time_base.now() // DAY_SECONDS)
+        if self._series.take(batch.agent, report.source, device, prepared.series, prepared.blocks.values(), day):
+            return True
+        self._refuse_for_quota(batch, prepared, "series")
+        return False
+
+    def _refuse_for_quota(self, batch: Batch, prepared: Prepared, quota: str) -> None:
+        report = prepared.report
+        detail = f"{report.source}: the agent has used up quotas.{SETTING[quota]}"
+        batch.refused.append(Refusal(report.epoch, report.sequence, detail))
+        batch.refused_reasons["quota"] += 1
+        self.intake.note(batch.agent, quota)
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
         reports = self.telemetry.reports
@@ -364,6 +381,7 @@ class Collector:
             elif agent.id in self.latest.agents:
                 self.latest.forget(agent.id)
                 self.quotas.forget(agent.id)
+                self._series.forget(agent.id)
                 self._keeper.forget(agent.id)
                 log.info("agent %s is revoked", agent.id)
 

@@ -107,7 +107,8 @@ class Speaker:
 @dataclass
 class Prepared:
     """A report of a site that may be stored: `taken` and `expires` on the collector's clock; `blocks` its
-    rendered lines by family; `kept_samples` the places of those that were not refused; `raw`
+    rendered lines by family; `kept_samples` the places of those that were not refused; `series` a number that is the
+    same for the same series; `raw`
     its JSON. Facts and events of the report are those of known kinds, the others are apart. What it may not say is
     nowhere in it, and counted by reason."""
 
@@ -118,6 +119,7 @@ class Prepared:
     expires: float
     blocks: dict[str, bytes]
     kept_samples: list[int]
+    series: int
     refused_samples: Counter[str]
     refused_documents: Counter[str] = field(default_factory=Counter)
     unknown_facts: list[Unknown] = field(default_factory=list)
@@ -289,11 +291,11 @@ def _decode(raw: bytes) -> _RawReport:
 
 def _prepared(report: _RawReport, raw: bytes, voice: Voice, taken: float, now: float, limits: Limits) -> Prepared:
     refused: Counter[str] = Counter()
-    blocks, kept = render(report.agent, report.samples, voice, limits, refused)
+    blocks, kept, series = render(report.agent, report.samples, voice, limits, refused)
     known = Report(
         report.agent, report.epoch, report.sequence, report.source, report.taken, report.interval, report.samples
     )
-    prepared = Prepared(known, voice.site, raw, taken, expiry(taken, report.interval), blocks, kept, refused)
+    prepared = Prepared(known, voice.site, raw, taken, expiry(taken, report.interval), blocks, kept, series, refused)
     if report.facts or report.events:
         _take_documents(report, voice, prepared, now)
     if refused or prepared.refused_documents:

@@ -25,6 +25,7 @@ SETTING = {
     "facts_kept": "facts and quotas.fact_bytes",
     "kept_bytes": "kept_bytes_a_day",
     "late": "late_share",
+    "series": "series_a_day",
 }
 QUOTAS = (*SETTING, "deliveries")
 # An object that a character of structure makes is so many bytes of work and memory, whatever its length.

@@ -71,6 +71,9 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     source_bytes: Annotated[
         Positive, Meta(description="Bytes of the newest reports of all its sources, decompressed.")
     ] = 64_000_000
+    series_a_day: Annotated[
+        Positive, Meta(description="Different series a day (UTC) of one agent itself, and of each device it watches.")
+    ] = 100_000
     facts: Annotated[Positive, Meta(description="Current facts of one agent.")] = 5_000
     fact_bytes: Annotated[Positive, Meta(description="Bytes of all current facts of one agent.")] = 8_000_000
     late_share: Annotated[

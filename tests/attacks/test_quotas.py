@@ -40,6 +40,7 @@ sources = 5
 facts = 30
 fact_bytes = 20000
 late_share = 0.001
+series_a_day = 6000
 [remote_write]
 url = "http://127.0.0.1:9/none"
 queue_bytes = 1000000
@@ -255,6 +256,24 @@ def test_decoding_takes_little_memory(tmp_path: Path, processes: Processes, make
         done.set()
         thread.join()
     assert highest[0] - before < 120e6, f"{(highest[0] - before) / 1e6:.0f} MB"
+    stands(center, honest)
+
+
+@pytest.mark.parametrize("age", [0.0, 3600.0])
+def test_ever_other_series_are_so_many_a_day(center: Center, honest: Machine, attacker: Machine, age: float) -> None:
+    """Each is current for a moment; Prometheus would keep it for hours. Late ones are no way around it."""
+
+    def others(begin: int) -> dict[str, Any]:
+        name = "haidang_host_temperature_celsius"
+        samples = [{"metric": name, "labels": {"sensor": f"s{n}"}, "value": n} for n in range(begin, begin + 1000)]
+        return attacker.report(samples=samples)
+
+    told = [others(number * 1000) for number in range(8)]
+    answers = [attacker.post("/v1/reports", delivery(report, age=age)) for report in told]
+    assert [status for status, _ in answers] == [200] * 6 + [422] * 2
+    assert "series_a_day" in str(answers[-1])
+    assert attacker.post("/v1/reports", delivery(others(0)))[0] == 200
+    counted(center, attacker, "series")
     stands(center, honest)
 
 

@@ -201,7 +201,7 @@ def as_it_is(speaker: tuple[str, str], content: dict[str, Any], age: float, now:
     of = REGISTRY_SITES[device] if device else site
     taken = now - age
     kept = list(range(len(report.samples)))
-    return Prepared(report, of, b"", taken, expiry(taken, report.interval), {}, kept, Counter())
+    return Prepared(report, of, b"", taken, expiry(taken, report.interval), {}, kept, 0, Counter())
 
 
 def true(world: World, *, up: bool) -> None:
