@@ -178,7 +178,7 @@ class Collector:
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
-        left_out += self._over_quota(batch, outcome)
+        left_out += self._left_out(batch, outcome)
         batch.follow(self.time_base)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         if outcome.stopped is not None:
@@ -213,8 +213,9 @@ class Collector:
             self._attempt("plan", what, self.plan.take, shown)
         self._attempt("outages", what, self.outages.take, shown, late, batch.composed)
 
-    def _over_quota(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
-        """Name and count what was not stored because its agent has enough; what of reports was left out."""
+    def _left_out(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
+        """Name and count what was not stored because its agent has enough; what of reports was left out, and what of
+        those that are stored their agent may not say."""
         for quota, prepared in outcome.over_quota:
             self._refuse_for_quota(batch, prepared, quota)
         left_out = []
@@ -228,6 +229,11 @@ class Collector:
                 detail = f"{report.source}: {what} beyond quotas.{SETTING[quota]}"
                 self.intake.note(batch.agent, quota, number)
             left_out.append(Refusal(report.epoch, report.sequence, detail))
+        for prepared in (*outcome.live, *outcome.late):
+            report = prepared.report
+            for reason, number in prepared.refused_documents.items():
+                detail = f"{report.source}: {number} facts or events are refused ({reason})"
+                left_out.append(Refusal(report.epoch, report.sequence, detail))
         return left_out
 
     def _leave_out_events(self, batch: Batch, allowance: Allowance) -> list[Refusal]:

@@ -111,6 +111,21 @@ def test_a_bad_sample_costs_only_itself(shared: tuple[Center, Path], changes: di
     healthy(shared)
 
 
+def test_documents_it_may_not_say_are_named_in_the_receipt(shared: tuple[Center, Path]) -> None:
+    foreign = {"kind": "anything", "key": "another-machine", "body": {}}
+    own = {**foreign, "key": "may-1"}
+    told = {"kind": "network_device_new", "at": time.time(), "body": {}}
+    sequence = next(_next)
+    status, receipt = send(shared, report(sequence=sequence, facts=[foreign, own, foreign], events=[told]))
+    assert (status, receipt["accepted"], receipt["refused"]) == (200, 1, [])
+    named = [(each["sequence"], each["detail"]) for each in receipt["left_out"]]
+    assert named == [
+        (sequence, "host: 2 facts or events are refused (foreign_key)"),
+        (sequence, "host: 1 facts or events are refused (reserved_kind)"),
+    ]
+    healthy(shared)
+
+
 def test_an_infinite_number_is_refused(shared: tuple[Center, Path]) -> None:
     body = delivery(with_sample(value=12345678)).replace(b"12345678", b"1e999")
     status, answer = shared[0].post("/v1/reports", body, shared[1])

@@ -79,7 +79,7 @@ class Receipt:
     collector or named in `refused`; the agent may forget it all.
 
     `received` is the collector's clock; `samples_refused` counts samples left out of
-    reports that were otherwise kept; `left_out` names facts and events left out of such. `assignment`
+    reports that were otherwise kept; `left_out` names facts and events left out of such, or refused. `assignment`
     is the version of what the agent is to watch: one that differs from what it has is to be fetched.
     `clock` is what the collector's steady clock said when it answered. `authorities` names the CAs it
     is to trust: with others it renews its certificate, and is given them. `wait` is how many seconds to
