@@ -328,16 +328,19 @@ def _take_documents(report: _RawReport, voice: Voice, prepared: Prepared, now: f
     report. Raises Refused with the first that is not what it should be."""
     where = ""
     try:
-        facts, events = [], []
+        facts: dict[tuple[str, str], _RawFact] = {}
+        events = []
         for number, fact in enumerate(report.facts):
             where = f"facts[{number}]"
-            if _take_fact(fact, voice, prepared, where):
-                facts.append(fact)
+            if (fact.kind, fact.key) in facts:
+                prepared.refused_documents["repeated"] += 1  # one thing has one document: who is to choose?
+            elif _take_fact(fact, voice, prepared, where):
+                facts[fact.kind, fact.key] = fact
         for number, event in enumerate(report.events):
             where = f"events[{number}]"
             if _take_event(event, voice, prepared, where, now):
                 events.append(event)
-        report.facts, report.events = facts, events
+        report.facts, report.events = list(facts.values()), events
     except BadDocument as error:
         raise Refused("bad_document", f"{where}.body: {error}") from error
 

@@ -505,7 +505,7 @@ _METRICS = (
         "",
         ("reason",),
         "Facts and events left out of reports that were kept, by reason.",
-        "under 10",
+        "under 15",
     ),
     _center(
         "collector_refused_requests_total",
