@@ -125,6 +125,11 @@ class Prepared:
     unknown_facts: list[Unknown] = field(default_factory=list)
     unknown_events: list[Unknown] = field(default_factory=list)
 
+    @property
+    def list_bytes(self) -> int:
+        """Bytes of lists of which each entry is compared with what is known: software, devices on networks."""
+        return len(self.raw) if self.report.source in ("inventory", "lan") else 0
+
     def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""
         own = {"site": self.site, "agent": self.report.agent}

@@ -199,6 +199,5 @@ class Turn:
         facts = 0
         for prepared in batch.prepared:
             facts += len(prepared.report.facts) + len(prepared.unknown_facts)
-            if prepared.report.source == "inventory":  # long lists, each compared with the one before
-                facts += len(prepared.raw) // 2048
+            facts += prepared.list_bytes // 2048
         self.allowance.facts.spend(facts, now)

@@ -53,7 +53,8 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     reports_a_second: Annotated[float, Meta(gt=0, description="Reports a second.")] = 100.0
     burst_reports: Annotated[Positive, Meta(description="So many of them may come at once.")] = 2_000
     facts_a_second: Annotated[
-        float, Meta(gt=0, description="Facts a second; 2,048 bytes of an inventory count as one.")
+        float,
+        Meta(gt=0, description="Facts a second; 2,048 bytes of an inventory, or of devices on networks, count as one."),
     ] = 20.0
     burst_facts: Annotated[Positive, Meta(description="So many of them may come at once.")] = 1_000
     events_a_day: Annotated[Positive, Meta(description="Events a day; those beyond it are left out.")] = 20_000

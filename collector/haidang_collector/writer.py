@@ -367,7 +367,10 @@ def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding)
             prepared.refused_documents["too_many_machines"] += len(report.facts)
     else:
         for fact in report.facts:
-            holding.keep(ROW_BYTES * len(lan.take(connection, prepared.site, prepared.taken, fact)))
+            heard = lan.take(connection, prepared.site, prepared.taken, fact)
+            holding.keep(ROW_BYTES * len(heard.new))
+            if heard.beyond:
+                prepared.refused_documents["too_many_devices"] += 1
     return Counter()
 
 

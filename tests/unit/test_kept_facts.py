@@ -3,6 +3,7 @@ How long something takes is counted in steps of SQLite's machine, the same on ev
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -12,14 +13,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector.audit import Principal
+from haidang_collector.clock import TimeBase
+from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, Speaker, read_delivery
+from haidang_collector.inventory import lan
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import tables
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.settings import Limits
+from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Outcome, Writer
+from haidang_wire.report import Fact
 
 from tests.conftest import delivery, report
+
+COMMITS = "haidang_collector_commit_duration_seconds_count"
 
 
 @pytest.fixture
@@ -37,6 +45,15 @@ def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
 
 def fact(kind: str, body: Any, key: str = "pc") -> dict[str, Any]:
     return {"kind": kind, "key": key, "body": body}
+
+
+def counting(connection: sa.Connection) -> list[int]:
+    """Hundreds of steps of SQLite's machine from now on, one entry each."""
+    steps: list[int] = []
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    driver.set_progress_handler(lambda: steps.append(1), 100)
+    return steps
 
 
 def store(ledger: Ledger, writer: Writer, *batches: Batch) -> list[Outcome]:
@@ -58,3 +75,67 @@ def test_a_fact_is_taken_once_a_report(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         rows = connection.execute(sa.select(tables.facts.c.kind, tables.facts.c.body)).all()
     assert sorted(row.kind for row in rows) == ["x", "y"]
+
+
+def devices(count: int, first: int = 0) -> dict[str, Any]:
+    numbers = range(first, first + count)
+    return {"devices": [{"mac": f"00:00:0c:00:{n >> 8:02x}:{n & 255:02x}", "address": "10.0.0.1"} for n in numbers]}
+
+
+def on_networks(ledger: Ledger) -> int:
+    with ledger.transaction() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(tables.network_devices)).scalar_one()
+
+
+def test_a_look_at_networks_costs_what_it_tells(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many devices the site has: those that are told are asked for, and makers of new ones looked up."""
+    looked_up: list[str] = []
+    maker = lan.maker
+    monkeypatch.setattr(lan, "maker", lambda mac: looked_up.append(mac) or maker(mac))
+    with ledger.transaction() as connection:
+        for first in range(0, 20_000, 4000):
+            told = Fact("network", "pc", devices(4000, first))
+            assert lan.take(connection, "ttdl", 1000.0, told).beyond == 0
+        assert len(looked_up) == 20_000
+        steps = counting(connection)
+        heard = lan.take(connection, "ttdl", 2000.0, Fact("network", "pc", devices(10)))
+        assert (len(heard.new), len(steps) < 10, len(looked_up)) == (0, True, 20_000)
+
+
+def test_devices_beyond_what_is_kept_are_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(keep_late=False)
+    monkeypatch.setattr(lan, "_MOST", 30)
+    monkeypatch.setattr(lan, "_MOST_A_SITE", 50)
+    for number, (first, count, kept, beyond) in enumerate(((0, 30, 30, 0), (10, 31, 40, 1), (30, 30, 50, 1)), 1):
+        one = batch(report("pc", number, source="lan", samples=[], facts=[fact("network", devices(count, first))]))
+        (outcome,) = store(ledger, writer, one)
+        assert len(outcome.live) == 1
+        assert (on_networks(ledger), one.prepared[0].refused_documents["too_many_devices"]) == (kept, beyond)
+
+
+def test_networks_are_stored_by_turns(ledger: Ledger) -> None:
+    """Looks at large networks are a commit each: a report of another that comes after them is not behind them."""
+    with ledger.transaction() as connection:
+        identities.add_agent(connection, Principal.itself(), "other", "ttdl", "t", 0.0)
+    looks = [
+        report("pc", number, source="lan", samples=[], facts=[fact("network", devices(1000, 1000 * number))])
+        for number in range(1, 6)
+    ]
+    answered: list[tuple[str, float | None]] = []
+
+    async def run() -> None:
+        telemetry = Telemetry()
+        deliveries = Deliveries(ledger, telemetry, TimeBase(), limit=10, keep_late=False)
+
+        async def answer(name: str, one: Batch) -> None:
+            assert len((await deliveries.store(one)).live) == 1
+            answered.append((name, telemetry.registry.get_sample_value(COMMITS)))
+
+        worker = asyncio.create_task(deliveries.run())
+        other = read_delivery(delivery(report("other")), Speaker("other", "ttdl"), time.time(), Limits())
+        await asyncio.gather(answer("pc", batch(*looks)), answer("other", other))
+        worker.cancel()
+
+    asyncio.run(run())
+    assert answered == [("other", 1), ("pc", 5)]
+    assert on_networks(ledger) == 5000

@@ -521,9 +521,10 @@ def test_what_probes_see_on_networks(ledger: Ledger) -> None:
                         {"mac": "zz", "address": "10.1.0.1"}, {"mac": "d6:11:22:33:44:55", "address": "fe80::1"}, 5]}  # fmt: skip
     give(ledger, 1000, machine=MACHINE)
     with ledger.transaction() as connection:
-        new = lan.take(connection, "ttdl", 1000, Fact("network", "probe", body))
+        new = lan.take(connection, "ttdl", 1000, Fact("network", "probe", body)).new
         assert {mac for mac, _ in new} == {CARD, "00:00:0c:11:22:33", "d6:11:22:33:44:55"}
-        assert lan.take(connection, "ttdl", 2000, Fact("network", "probe", body)) == []
+        assert lan.take(connection, "ttdl", 2000, Fact("network", "probe", body)).new == []
+        assert lan.take(connection, "ttdl", 1500, Fact("network", "probe", body)).new == []  # late: nothing goes back
         found = {each["mac"]: each for each in lan.devices(connection, site="ttdl")}
         assert "cisco" in found["00:00:0c:11:22:33"]["manufacturer"].lower()
         assert found["d6:11:22:33:44:55"]["manufacturer"] == "private"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import netaddr
 import sqlalchemy as sa
 from haidang_wire.report import Fact
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.inventory.body import list_of, text_of
 from haidang_collector.ledger.tables import machine_macs, machines, network_devices
 
 SEEN_SECONDS = 7 * 86400.0
+# Of a report: as many as an agent tells. A network of /22 has a quarter.
 _MOST = 4096
 # All networks of a site; who makes addresses up fills no table.
 _MOST_A_SITE = 20_000
+# Addresses asked for at once; SQLite took 999 parameters for long.
+_AT_ONCE = 900
 # A machine of the same site: another site's may say it has this card.
 _OF_MACHINE = (
     sa.select(sa.func.min(machines.c.id))
@@ -27,39 +31,72 @@ _OF_MACHINE = (
     .scalar_subquery()
 )
 IS_MACHINE = _OF_MACHINE.is_not(None)
+_SEE = (
+    sa.update(network_devices)
+    .where(network_devices.c.site == sa.bindparam("at_site"), network_devices.c.mac == sa.bindparam("card"))
+    .values(address=sa.bindparam("now_at"), last_seen=sa.bindparam("seen"))
+)
 
 
-def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> list[tuple[str, str]]:
-    """Keep what a probe sees; (mac, address) of those that were never seen on this site's networks."""
+@dataclass(frozen=True)
+class Heard:
+    """What a look at networks brought: (mac, address) of devices that were never seen on this site's networks, and how
+    many are more than are kept."""
+
+    new: list[tuple[str, str]]
+    beyond: int
+
+
+def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> Heard:
+    """Keep what a probe sees."""
+    devices = list_of(fact.body, "devices")
     found = {}
-    for each in list_of(fact.body, "devices")[:_MOST]:
+    for each in devices[:_MOST]:
         mac, address = text_of(each, "mac", 20).lower(), _plain_address(text_of(each, "address", 45))
         if address and netaddr.valid_mac(mac):
             found[str(netaddr.EUI(mac, dialect=netaddr.mac_unix_expanded))] = address
-    table = network_devices.c
-    known = set(connection.execute(sa.select(table.mac).where(table.site == site)).scalars())
-    new = [mac for mac in found if mac not in known]
-    for mac in new[max(0, _MOST_A_SITE - len(known)) :]:
-        del found[mac]
+    last_seen = _last_seen(connection, site, list(found))
+    new = [mac for mac in found if mac not in last_seen]
+    kept = new[: _room(connection, site)] if new else []
     rows = [
         {
             "site": site,
             "mac": mac,
-            "address": address,
+            "address": found[mac],
             "manufacturer": maker(mac),
             "first_seen": taken,
             "last_seen": taken,
         }
-        for mac, address in found.items()
+        for mac in kept
     ]
     if rows:
-        statement = insert(network_devices)
-        newer = {"last_seen": statement.excluded.last_seen, "address": statement.excluded.address}
-        statement = statement.on_conflict_do_update(
-            index_elements=["site", "mac"], set_=newer, where=table.last_seen < statement.excluded.last_seen
-        )
-        connection.execute(statement, rows)
-    return [(mac, address) for mac, address in found.items() if mac not in known]
+        connection.execute(sa.insert(network_devices), rows)
+    again = [
+        {"at_site": site, "card": mac, "now_at": found[mac], "seen": taken}
+        for mac, before in last_seen.items()
+        if before < taken
+    ]
+    if again:
+        connection.execute(_SEE, again)
+    beyond = max(0, len(devices) - _MOST) + len(new) - len(kept)
+    return Heard([(mac, found[mac]) for mac in kept], beyond)
+
+
+def _last_seen(connection: sa.Connection, site: str, macs: list[str]) -> dict[str, float]:
+    """When those of these that are known were seen last. Only they are asked for: a site may have many more."""
+    known: dict[str, float] = {}
+    table = network_devices.c
+    for at in range(0, len(macs), _AT_ONCE):
+        some = table.mac.in_(macs[at : at + _AT_ONCE])
+        rows = connection.execute(sa.select(table.mac, table.last_seen).where(table.site == site, some))
+        known.update((row.mac, row.last_seen) for row in rows)
+    return known
+
+
+def _room(connection: sa.Connection, site: str) -> int:
+    """How many more devices of a site are kept."""
+    here = sa.select(sa.func.count()).select_from(network_devices).where(network_devices.c.site == site)
+    return max(0, _MOST_A_SITE - connection.execute(here).scalar_one())
 
 
 def _plain_address(text: str) -> str:
@@ -73,10 +110,13 @@ def _plain_address(text: str) -> str:
 def maker(mac: str) -> str:
     """Who was assigned an address' first half (IEEE's registry, as netaddr keeps it). Addresses a system made up
     for itself, as telephones do, are called private."""
-    if int(mac[:2], 16) & 2:
-        return "private"
+    return "private" if int(mac[:2], 16) & 2 else _assigned_to(mac[:8])
+
+
+@lru_cache(4096)  # each answer is a read of netaddr's file
+def _assigned_to(half: str) -> str:
     try:
-        return str(netaddr.EUI(mac).oui.registration().org)[:200]
+        return str(netaddr.EUI(f"{half}:00:00:00").oui.registration().org)[:200]
     except netaddr.NotRegisteredError:
         return ""
 
