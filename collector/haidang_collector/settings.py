@@ -77,6 +77,9 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ] = 100_000
     facts: Annotated[Positive, Meta(description="Current facts of one agent.")] = 5_000
     fact_bytes: Annotated[Positive, Meta(description="Bytes of all current facts of one agent.")] = 8_000_000
+    fact_versions: Annotated[
+        Positive, Meta(description="Versions of a fact in its history; beyond them the oldest go.")
+    ] = 1_000
     late_share: Annotated[
         float,
         Meta(gt=0, le=1, description="Share of `remote_write.queue_bytes` that late reports of one agent may take."),

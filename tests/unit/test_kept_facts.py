@@ -6,21 +6,25 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, Speaker, read_delivery
 from haidang_collector.inventory import lan
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import tables
+from haidang_collector.ledger import facts, tables
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.settings import Limits
+from haidang_collector.ledger.holdings import Keeper
+from haidang_collector.settings import Limits, Quotas
 from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Outcome, Writer
 from haidang_wire.report import Fact
@@ -139,3 +143,38 @@ def test_networks_are_stored_by_turns(ledger: Ledger) -> None:
     asyncio.run(run())
     assert answered == [("other", 1), ("pc", 5)]
     assert on_networks(ledger) == 5000
+
+
+def test_an_older_version_is_put_in_its_place_without_a_look_at_all(ledger: Ledger) -> None:
+    """With so many as a collector had that did not count them yet."""
+    identity = {"agent": "pc", "site": "ttdl", "kind": "x", "key": "pc"}
+    with ledger.transaction() as connection:
+        rows = [{**identity, "body": f"{n}", "since": n, "until": n + 1.0} for n in range(1, 20_001)]
+        connection.execute(sa.insert(tables.fact_history), rows)
+        connection.execute(sa.insert(tables.facts).values(**identity, body="{}", since=20_001.0, seen=20_001.0))
+        steps = counting(connection)
+        holding = Keeper().holding(connection, "pc")
+        for taken in (19_900.5, 19_000.5, 1.5):
+            facts.keep(connection, "pc", "ttdl", taken, [("x", "pc", "another")], holding)
+        assert len(steps) < 300
+        query = sa.select(tables.fact_history.c.since, tables.fact_history.c.until)
+        found = connection.execute(query.where(tables.fact_history.c.body == "another")).all()
+    assert found == [(19_900.5, 19_901.0)]  # the others are older than the thousand that are kept
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_fact_has_so_many_versions_and_they_are_the_newest(ledger: Ledger, order: int) -> None:
+    left_out: Counter[str] = Counter()
+    with ledger.transaction() as connection:
+        holding = Keeper(Quotas(fact_versions=10)).holding(connection, "pc")
+        for taken in range(1, 101)[::order]:
+            left_out += facts.keep(connection, "pc", "ttdl", float(taken), [("x", "pc", f"{taken}")], holding)
+        (current,) = connection.execute(sa.select(tables.facts.c.body)).scalars()
+        versions = connection.execute(sa.select(tables.fact_history.c.body)).scalars().all()
+    assert (current, sorted(map(int, versions))) == ("100", list(range(90, 100)))
+    assert left_out == ({} if order == 1 else {"fact_versions": 89})
+
+
+def test_migrations_make_the_tables(ledger: Ledger) -> None:
+    with ledger.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []

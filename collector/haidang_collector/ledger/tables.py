@@ -163,7 +163,7 @@ fact_history = Table(
     Column("body", Text, nullable=False),
     Column("since", Float, nullable=False),
     Column("until", Float, nullable=False),
-    Index("fact_history_of", "agent", "kind", "key"),
+    Index("fact_history_of", "agent", "kind", "key", "since"),
 )
 
 events = Table(
