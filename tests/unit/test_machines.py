@@ -475,6 +475,64 @@ def test_copies_of_a_disk_are_two_machines_and_reported(ledger: Ledger) -> None:
         assert search.clones(connection, 3000.5) == []  # the one was put away since
 
 
+def copies(count: int, sites: int) -> list[dict[str, Any]]:
+    """Machines made of one image; every third has an agent's name that others have too."""
+    return [
+        {"site": f"s{n % sites}", "agent": "image" if n % 3 else f"a{n}", "first_seen": 1.0, "last_seen": 100.0,
+         "machine_id": "same"}
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_machines_of_one_image_cost_no_more_than_their_number(ledger: Ledger) -> None:
+    """Counted in hundreds of steps of SQLite's machine: ten times as many machines are ten times as much."""
+    cost = []
+    with ledger.transaction() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        for count in (200, 2000):
+            connection.execute(sa.delete(machines))
+            connection.execute(sa.insert(machines), copies(count, 7))
+            steps: list[int] = []
+            driver.set_progress_handler(lambda steps=steps: steps.append(1), 100)
+            assert len(search.clones(connection, 0)) == count
+            driver.set_progress_handler(None, 0)
+            cost.append(len(steps))
+    assert cost[1] < 15 * cost[0]
+
+
+_COPY = st.fixed_dictionaries({
+    "site": st.sampled_from(["a", "b"]), "agent": st.sampled_from(["x", "y", "z"]),
+    "machine_id": st.sampled_from(["", "1", "2"]), "last_seen": st.sampled_from([50.0, 150.0]),
+    "removed": st.sampled_from([None, None, 9.0]), "dispute": st.sampled_from(["", "", "open"]),
+})  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_COPY, max_size=9))
+def test_clones_are_those_that_share_a_mark(ledger: Ledger, said: list[dict[str, Any]]) -> None:
+    with ledger.transaction() as connection:
+        connection.execute(sa.delete(machines))
+        for number, each in enumerate(said, 1):
+            connection.execute(sa.insert(machines).values(**each, id=number, first_seen=1.0))
+        found = search.clones(connection, 100.0)
+    here = [
+        (number, each)
+        for number, each in enumerate(said, 1)
+        if each["last_seen"] > 100 and each["removed"] is None and each["dispute"] == ""
+    ]
+    assert found == sorted(
+        (one["site"], number)
+        for number, one in here
+        if any(
+            other != number
+            and (one["site"] == another["site"] or number > other)
+            and (one["agent"] == another["agent"] or one["machine_id"] == another["machine_id"] != "")
+            for other, another in here
+        )
+    )
+
+
 def test_every_filter_finds_what_it_says(ledger: Ledger) -> None:
     give(ledger, 1000, machine=MACHINE, system={"name": "Windows 7"}, disks={"disks": [{"healthy": False}], "volumes": [{"free_ratio": 0.05}]},
          security={"antivirus": [], "encryption": [{"volume": "C:", "encrypted": False}]}, software={"packages": [{"name": "UniKey 4%", "version": "4.3"}]})  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,16 +190,15 @@ def disputed(connection: sa.Connection) -> dict[str, int]:
 def clones(connection: sa.Connection, since: float) -> list[tuple[str, int]]:
     """(site, number) of each machine seen since then whose system or agent is also another such machine's. Of two
     sites' the later one is the copy: what one site says makes no machine of another a clone."""
-    one, other = machines.alias(), machines.alias()
+    seen = sa.and_(machines.c.last_seen > since, machines.c.removed.is_(None), machines.c.dispute == "")
     found: set[tuple[str, int]] = set()
-    # One query for each of the two, so that each has its index.
-    for same in (
-        sa.and_(one.c.machine_id == other.c.machine_id, one.c.machine_id != ""),
-        one.c.agent == other.c.agent,
-    ):
-        both = [each for table in (one, other) for each in (table.c.last_seen > since, table.c.removed.is_(None))]
-        both += [one.c.dispute == "", other.c.dispute == ""]
-        copy = sa.or_(one.c.site == other.c.site, one.c.id > other.c.id)
-        query = sa.select(one.c.site, one.c.id).join(other, sa.and_(same, other.c.id != one.c.id))
-        found.update((row.site, row.id) for row in connection.execute(query.where(*both, copy)))
+    # Marks that several have first, then who has them: pairs of a thousand machines of one image are a million.
+    for mark in (machines.c.machine_id, machines.c.agent):
+        marked = sa.and_(seen, mark != "")
+        several = sa.select(mark.label("mark"), sa.func.min(machines.c.id).label("first")).where(marked)
+        shared = several.group_by(mark).having(sa.func.count() > 1).subquery()
+        query = sa.select(machines.c.site, machines.c.id, shared.c.mark, shared.c.first)
+        rows = connection.execute(query.join(shared, mark == shared.c.mark).where(marked)).all()
+        of_site = Counter((row.site, row.mark) for row in rows)
+        found.update((row.site, row.id) for row in rows if row.id > row.first or of_site[row.site, row.mark] > 1)
     return sorted(found)
