@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from haidang_wire.report import Report, expiry
+from haidang_wire.report import Fact, Report, expiry
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.clock import TimeBase
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 _CHUNK = 1024
 _CHUNKS_CACHED = 50_000
 _SHOWN_SECONDS = 7 * 86400.0
+# Kinds of fact that a source has tables of its own for; what else it tells goes where everybody's facts go.
+_ROOMS = {"inventory": inventory.KINDS, "lan": lan.KINDS}
+_NONE: frozenset[str] = frozenset()
 
 Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
 
@@ -352,26 +355,37 @@ def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Hold
 
 def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str]:
     report = prepared.report
-    if report.source not in ("inventory", "lan"):
-        told = [
-            (each.kind, each.key, json.dumps(each.body, ensure_ascii=False, sort_keys=True)) for each in report.facts
-        ]
-        told += [(each.kind, each.key, each.text) for each in prepared.unknown_facts]
-        return facts.keep(connection, report.agent, prepared.site, prepared.taken, told, holding)
-    if report.facts and not holding.may_keep():
-        return Counter({"kept_bytes": len(report.facts)})
-    if report.source == "inventory":
-        try:
-            holding.keep(inventory.take(connection, prepared.site, report.agent, prepared.taken, report.facts))
-        except TooMany:
-            prepared.refused_documents["too_many_machines"] += len(report.facts)
+    elsewhere = _ROOMS.get(report.source, _NONE)
+    told = [
+        (each.kind, each.key, json.dumps(each.body, ensure_ascii=False, sort_keys=True))
+        for each in report.facts
+        if each.kind not in elsewhere
+    ]
+    told += [(each.kind, each.key, each.text) for each in prepared.unknown_facts]
+    left_out = facts.keep(connection, report.agent, prepared.site, prepared.taken, told, holding)
+    own = [each for each in report.facts if each.kind in elsewhere]
+    if own and not holding.may_keep():
+        left_out["kept_bytes"] += len(own)
+    elif report.source == "inventory":
+        _take_inventory(connection, prepared, own, holding)
     else:
-        for fact in report.facts:
+        for fact in own:
             heard = lan.take(connection, prepared.site, prepared.taken, fact)
             holding.keep(ROW_BYTES * len(heard.new))
             if heard.beyond:
                 prepared.refused_documents["too_many_devices"] += 1
-    return Counter()
+    return left_out
+
+
+def _take_inventory(connection: sa.Connection, prepared: Prepared, own: list[Fact], holding: Holding) -> None:
+    try:
+        added = inventory.take(connection, prepared.site, prepared.report.agent, prepared.taken, own)
+    except TooMany:
+        prepared.refused_documents["too_many_machines"] += len(own)
+        return
+    if added is None and own:
+        prepared.refused_documents["no_machine"] += len(own)
+    holding.keep(added or 0)
 
 
 def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:

@@ -178,3 +178,45 @@ def test_a_fact_has_so_many_versions_and_they_are_the_newest(ledger: Ledger, ord
 def test_migrations_make_the_tables(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "body"),
+    [
+        ("inventory", "batteries", {"x": 1}),
+        ("inventory", "device", {"vendor": "v"}),
+        ("inventory", "network", devices(1)),
+        ("lan", "wifi", {"x": 1}),
+        ("lan", "machine", {"name": "pc"}),
+        ("host", "network", devices(1)),
+        ("host", "machine", {"name": "pc"}),
+    ],
+)
+def test_a_fact_that_nobody_expects_there_is_kept(ledger: Ledger, source: str, kind: str, body: Any) -> None:
+    """Of a kind that is not known, or that is another source's: as anybody's facts, and as no machine or device."""
+    one = batch(report("pc", source=source, samples=[], facts=[fact(kind, body)]))
+    (outcome,) = store(ledger, Writer(keep_late=False), one)
+    assert (len(outcome.live), outcome.left_out, dict(one.prepared[0].refused_documents)) == (1, [], {})
+    with ledger.transaction() as connection:
+        rows = connection.execute(sa.select(tables.facts.c.kind, tables.facts.c.key, tables.facts.c.body)).all()
+        assert connection.execute(sa.select(tables.machines)).all() == []
+    assert [(row.kind, row.key, json.loads(row.body)) for row in rows] == [(kind, "pc", body)]
+    assert on_networks(ledger) == 0
+
+
+def test_what_is_of_no_machine_that_is_known_is_told(ledger: Ledger) -> None:
+    writer = Writer(keep_late=False)
+    security, machine = fact("security", {"firewall": True}), fact("machine", {"name": "pc", "uuid": "u-1"})
+    for number, (told, refused) in enumerate((([security], 1), ([], 0), ([security, machine], 0), ([security], 0)), 1):
+        one = batch(report("pc", number, source="inventory", samples=[], facts=told))
+        store(ledger, writer, one)
+        assert one.prepared[0].refused_documents == ({"no_machine": refused} if refused else {})
+
+
+def test_what_passes_the_quota_of_a_day_is_left_out_by_number(ledger: Ledger) -> None:
+    """One report, two tables: the fact that is anybody's is the last that fits."""
+    told = [fact("machine", {"name": "pc", "uuid": "u-1"}), fact("batteries", {"x": 1}), fact("disks", {"disks": []})]
+    one = batch(report("pc", source="inventory", samples=[], facts=told))
+    keeper = Keeper(Quotas(kept_bytes_a_day=100))
+    (outcome,) = store(ledger, Writer(keep_late=False, keeper=keeper), one)
+    assert [(quota, number) for quota, _, number in outcome.left_out] == [("kept_bytes", 2)]

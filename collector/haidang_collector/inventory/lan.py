@@ -15,6 +15,7 @@ from haidang_wire.report import Fact
 from haidang_collector.inventory.body import list_of, text_of
 from haidang_collector.ledger.tables import machine_macs, machines, network_devices
 
+KINDS = frozenset(("network",))
 SEEN_SECONDS = 7 * 86400.0
 # Of a report: as many as an agent tells. A network of /22 has a quarter.
 _MOST = 4096

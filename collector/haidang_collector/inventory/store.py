@@ -44,16 +44,17 @@ _INSTALL = (
 )
 
 
-def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int:
-    """Keep what one report says of its machine; about how many bytes that added. A report that is older than what is
-    known changes nothing. Raises TooMany, and has changed nothing then."""
+def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int | None:
+    """Keep what one report says of its machine; about how many bytes that added, None when there is no machine that it
+    could be of. A report that is older than what is known changes nothing. Raises TooMany, and has changed nothing
+    then."""
     bodies = {fact.kind: fact.body for fact in facts if fact.kind in KINDS and fact.key == agent}
     if "machine" in bodies:
         machine = _machine_of(connection, site, agent, taken, bodies["machine"])
     else:
         machine = _last_of(connection, site, agent, taken)
     if machine is None:
-        return 0
+        return None
     added = 0
     for kind, body in bodies.items():
         if kind == "software":
