@@ -15,7 +15,6 @@ from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt, Refusal
 
-from haidang_collector import audit
 from haidang_collector.assignments import Assignments
 from haidang_collector.attempts import Turns
 from haidang_collector.audit import Principal
@@ -26,14 +25,14 @@ from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.exposition import families_of
+from haidang_collector.housekeeping import Housekeeping
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import certificates, enrolments
+from haidang_collector.ledger import certificates, enrolments, known_time
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
-from haidang_collector.ledger.housekeeping import forget_old
 from haidang_collector.ledger.tables import latest
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.names import Holder, Names
@@ -55,7 +54,6 @@ from haidang_collector.writer import Outcome
 log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 1.0
-_HOUSEKEEPING_SECONDS = 6 * 3600.0
 
 
 class Collector:
@@ -97,6 +95,7 @@ class Collector:
             keep_late=bool(settings.remote_write.url),
             keeper=self._keeper,
         )
+        self._housekeeping = Housekeeping(self.ledger, settings, self.certificates, self._deliveries, self.time_base)
         self._remote_writer = (
             RemoteWriter(self.ledger, settings, self.telemetry, self._keeper.late)
             if settings.remote_write.url
@@ -107,6 +106,7 @@ class Collector:
         """Make the exposition complete again from the ledger."""
         await self._watch_once()
         now = self.time_base.now()
+        await self.ledger.run(known_time.begin, now)
         await self.ledger.run(redate, self.time_base.anchor, now)
         rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
         for row in rows:
@@ -132,7 +132,7 @@ class Collector:
             "watch": self._watch,
             "outages": self.outages.run,
             "plan": lambda: self.plan.run(self),
-            "housekeeping": self._housekeeping,
+            "housekeeping": self._housekeeping.run,
         }
         if self._remote_writer:
             tasks["remote write"] = self._remote_writer.run
@@ -426,19 +426,6 @@ class Collector:
             ("haidang_agent_name_foreign", {"site": each.site, "agent": each.agent}, 1) for each in self.foreign_names
         ]
         return [*self.plan.blocks, *families_of(names)]
-
-    async def _housekeeping(self) -> None:
-        while True:
-            try:
-                await self.ledger.run(audit.remove_old, time.time(), self.settings.audit_retention_days)
-                await self.ledger.run(certificates.remove_ended, time.time())
-                self.certificates.forget_ended(time.time())
-                removed = await forget_old(self.ledger, self.settings, time.time())
-                await self._deliveries.forget_old(time.time())
-                log.info("%d old rows of the database are removed", removed)
-            except LedgerError as error:
-                log.error("%s", error)
-            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
 
 def prepare_state_dir(settings: Settings) -> Path:

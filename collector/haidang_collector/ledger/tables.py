@@ -129,6 +129,15 @@ time_base = Table(
     Column("anchor", Float, nullable=False),
 )
 
+# The last time that was believed, and for how many seconds a clock that is far ahead of it has gone on.
+known_time = Table(
+    "known_time",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("newest", Float, nullable=False),
+    Column("held", Float, nullable=False),
+)
+
 # Late reports on their way to remote write.
 late = Table(
     "late",
