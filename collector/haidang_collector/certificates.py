@@ -79,7 +79,7 @@ class Certificates:
             rows = self._reader.execute(_CHANGES, (self._change,)).fetchall()
         except sqlite3.Error:  # what is known goes on counting; the ledger's own work says what is wrong
             return
-        self._seen = version
+        self._seen, whole = version, not self._change
         for change, serial, kind, name, ends, used, revoked in rows:
             self._change = change
             until = ends if revoked is None else min(ends, revoked)
@@ -87,7 +87,14 @@ class Certificates:
                 self._add(serial, _Known(kind, name, until, used is not None or serial in self._used))
             else:
                 self._drop(serial)
+        if whole:  # what is in use has ended others, and the rows do not say so yet
+            for serial in self._used:
+                self._end_others(serial)
         self.revision += bool(rows)
+
+    def read_again(self) -> None:
+        """The clock was set: what had ended by it may count, and was passed over."""
+        self._seen, self._change = -1, 0
 
     def forget_ended(self, now: float) -> None:
         """Keep the memory small."""
@@ -147,7 +154,11 @@ class Certificates:
         # At once, not when it is written: the one before may be in somebody else's hands.
         known.used = True
         self._used.add(serial)
-        if known.kind == "agent":
+        self._end_others(serial)
+
+    def _end_others(self, serial: str) -> None:
+        known = self._known.get(serial)
+        if known is not None and known.kind == "agent":
             for other in self._of_agent[known.name] - {serial}:
                 self._drop(other)
 

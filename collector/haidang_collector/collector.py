@@ -362,6 +362,7 @@ class Collector:
                 log.warning("this machine's clock was set by %+.1f s: what is current is dated anew", moved)
                 self.latest.move(moved)
                 self.outages.begin_again()
+                self.certificates.read_again()
             try:
                 await self._watch_once()
             except LedgerError as error:

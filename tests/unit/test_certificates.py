@@ -126,6 +126,19 @@ def test_of_an_agent_the_one_in_use_counts(place: Place) -> None:
     assert [place.says(each) for each in both] == [200, 200]
 
 
+def test_a_clock_that_was_wrong_at_the_start_locks_nobody_out(place: Place) -> None:
+    """All had ended by it; once it is set right they count, and what was ended in the meantime does not."""
+    other, first = place.make("agent", "b"), place.make("agent", "a")
+    assert place.says(first) == 200
+    second = place.make("agent", "a")
+    place.again()
+    place.asked.follow(time.time() + 500 * DAY)
+    place.asked.read_again()
+    assert [place.says(each) for each in (first, second, first)] == [200, 200, 403]
+    place.asked.read_again()  # before the use of the second one is written down
+    assert [place.says(each) for each in (other, second, first)] == [200, 200, 403]
+
+
 def test_a_command_counts_with_the_next_request(place: Place) -> None:
     shown = place.make("operator", "lan")
     assert place.says(shown) == 200
