@@ -271,11 +271,12 @@ class Version:
 
     def _install(self, wheels: Path) -> None:
         # Debian's Python has neither pip nor what makes it (python3-venv): pip's own wheel can be run as it is.
-        run(sys.executable, "-m", "venv", "--without-pip", str(self.folder))
+        # -I: root takes no module of the folder or the environment this is called in.
+        run(sys.executable, "-I", "-m", "venv", "--without-pip", str(self.folder))
         pip = next(wheels.glob("pip-*.whl"))
         others = [str(file) for file in sorted(wheels.glob("*.whl")) if file != pip]
         python = str(self.folder / "bin/python")
-        run(python, f"{pip}/pip", "--isolated", "--quiet", "--disable-pip-version-check", "install", "--no-index",
+        run(python, "-I", f"{pip}/pip", "--isolated", "--quiet", "--disable-pip-version-check", "install", "--no-index",
             "--no-deps", "--no-cache-dir", *others)  # fmt: skip
         shutil.rmtree(wheels)
         if shutil.which("restorecon"):  # what SELinux wants of programs under /opt
@@ -520,6 +521,9 @@ def main() -> int:
     parser.add_argument("--fingerprint", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--released", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.token_file:
+        options.token_file = str(Path(options.token_file).absolute())
+    os.chdir("/")  # what is run from here on finds nothing in a folder of somebody's
     os.umask(0o022)  # the agent's user must be able to read its program, whatever root is used to
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"  # as after `su`
     try:

@@ -4,7 +4,8 @@
 set -eu
 python=""
 for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9; do
-    if "$candidate" -c 'import sys, venv, ssl; sys.exit(sys.version_info < (3, 9, 2))' >/dev/null 2>&1; then
+    # -I: nothing of the folder this is called in, which may be anybody's.
+    if "$candidate" -I -c 'import sys, venv, ssl; sys.exit(sys.version_info < (3, 9, 2))' >/dev/null 2>&1; then
         python=$candidate
         break
     fi
