@@ -1,7 +1,7 @@
 """`make bundle`: dist/haidang-VERSION-BUILD.tar, everything machines without internet install from.
 
 In it are wheels for each supported Python and architecture, pip itself (Debian's Python comes without), and
-manifest.json: which files there are, with their checksums, and which of them each kind of machine needs. The
+manifest.json: which files there are, with their checksums and sizes, and which of them each kind of machine needs. The
 collector serves it to agents (GET /install/...), and Ansible installs the collector from it.
 """
 
@@ -78,7 +78,8 @@ def make(source: Path, work: Path, to: Path, wanted: list[tuple[str, str]]) -> P
     for kind, component in tasks:
         for file in (work / f"{kind[0]}-{kind[1]}-{component}").iterdir():
             shutil.copyfile(file, files / file.name)
-    manifest = {"version": version, "files": dict(checksums(files)), "sets": sets}
+    sizes = {file.name: file.stat().st_size for file in sorted(files.iterdir())}
+    manifest = {"version": version, "files": dict(checksums(files)), "sizes": sizes, "sets": sets}
     build = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:8]
     (files / "manifest.json").write_text(json.dumps({"build": f"{version}-{build}", **manifest}, indent=1) + "\n")
     name = f"haidang-{version}-{build}"

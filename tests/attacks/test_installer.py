@@ -3,13 +3,23 @@ nothing run and nothing held."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
+import json
 import re
+import socket
+import ssl
 import subprocess
+import threading
+import time
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from haidang_collector import installer
+from haidang_collector.ca import Authority
 from haidang_collector.installer import install
 
 from tests.conftest import ROOT, require
@@ -75,3 +85,136 @@ def test_pythons_that_root_is_to_run_take_nothing_from_where_it_is() -> None:
     ]
     assert {"program.yml", "install-agency.md", "haidang-agent.service"} <= {name for name, _ in called}
     assert [each for each in called if not re.search(r"python3?\s+-I\s", each[1])] == []
+
+
+# Who answers
+
+
+class Answering:
+    """An HTTPS server. What it says to a path stands in `says`; once that was said the connection ends."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = Authority(folder)
+        authority.ensure_server(("127.0.0.1",))
+        self.fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.pem)).hexdigest()
+        self.says: dict[str, Iterable[bytes]] = {"/v1/ca.pem": [ok(authority.pem.encode())]}
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(authority.server_file)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def center(self) -> install.Center:
+        return install.Center(self.url, self.fingerprint, 0.0)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), self._context.wrap_socket(client, server_side=True) as wrapped:
+            path = wrapped.recv(4096).split()[1].decode()
+            for piece in self.says[path]:
+                wrapped.sendall(piece)
+
+
+def ok(body: bytes) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    monkeypatch.setattr(install, "WHOLE", 2.0)
+    monkeypatch.setattr(install, "SLOWEST", 2**40)
+    folder = tmp_path / "ca"
+    folder.mkdir()
+    running = Answering(folder)
+    yield running
+    running.close()
+
+
+def slowly(*pieces: bytes) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        time.sleep(0.2)
+
+
+LENGTH, CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+)
+ENDLESS = {
+    "of a length": lambda: [LENGTH, *itertools.repeat(b"x" * 2**20, 30)],
+    "of chunks": lambda: [CHUNKS, *itertools.repeat(b"100000\r\n" + b"x" * 2**20 + b"\r\n", 30), b"0\r\n\r\n"],
+    "of no length": lambda: [b"HTTP/1.1 200 OK\r\n\r\n", *itertools.repeat(b"x" * 2**20, 30)],
+}
+HELD = {
+    "body": lambda: slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n", *itertools.repeat(b"x", 20)),
+    "headers": lambda: slowly(b"HTTP/1.1 200 OK\r\n", *itertools.repeat(b"X: y\r\n", 20), b"Content-Length: 0\r\n\r\n"),
+    "continue": lambda: slowly(*itertools.repeat(b"HTTP/1.1 100 Go on\r\n\r\n", 20), ok(b"")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("C.UTF-8", "more than 65536 bytes"), ("vi_VN.UTF-8", "hơn 65536 byte")]
+)
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_is_read_only_as_far_as_it_may_be_long(
+    answering: Answering, name: str, language: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any CA is believed anybody may give it."""
+    monkeypatch.setenv("LC_ALL", language)
+    answering.says["/v1/ca.pem"] = ENDLESS[name]()
+    with pytest.raises(install.Failure, match=said):
+        answering.center()
+
+
+@pytest.mark.parametrize(("language", "said"), [("C.UTF-8", "whole answer"), ("vi_VN.UTF-8", "không trả lời xong")])
+@pytest.mark.parametrize("name", HELD)
+def test_an_answer_has_an_end_as_a_whole(
+    answering: Answering, name: str, language: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    answering.says["/v1/ca.pem"] = HELD[name]()
+    with pytest.raises(install.Failure, match=said):
+        answering.center()
+
+
+def test_a_file_is_no_larger_than_announced(answering: Answering, tmp_path: Path) -> None:
+    """With a manifest of before, which has no sizes, no larger than any is."""
+    wheel, kind = (
+        b"w" * 100,
+        f"{install.sys.version_info[0]}.{install.sys.version_info[1]}-{install.platform.machine()}",
+    )
+    manifest = {
+        "build": "1-x", "files": {"a.whl": hashlib.sha256(wheel).hexdigest()}, "sets": {kind: {"agent": ["a.whl"]}},
+    }  # fmt: skip
+    answering.says["/install/a.whl"] = [ok(wheel)]
+    for sizes, fits in (({"a.whl": 100}, True), ({"a.whl": 99}, False), (None, True)):
+        document = {**manifest, "sizes": sizes} if sizes else manifest
+        answering.says["/install/manifest.json"] = [ok(json.dumps(document).encode())]
+        version = install.Version(answering.center().manifest(), ())
+        ((name, (checksum, most)),) = version.files.items()
+        if fits:
+            answering.center().fetch(name, checksum, most, tmp_path)
+            assert (tmp_path / name).read_bytes() == wheel
+        else:
+            with pytest.raises(install.Failure, match="more than 99 bytes"):
+                answering.center().fetch(name, checksum, most, tmp_path)
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[" * 100_000, b"3", b"\xff"])
+def test_a_manifest_that_is_none_is_said_to_be_none(answering: Answering, manifest: bytes) -> None:
+    answering.says["/install/manifest.json"] = [ok(manifest)]
+    with pytest.raises(install.Failure, match="no manifest"):
+        answering.center().manifest()
+
+
+def test_an_answer_that_ends_before_its_length_was_broken_off(answering: Answering) -> None:
+    answering.says["/install/manifest.json"] = [ok(b"{}" + b" " * 100)[:-50]]
+    with pytest.raises(install.Failure, match="broke off"):
+        answering.center().manifest()

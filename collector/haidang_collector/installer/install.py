@@ -15,6 +15,7 @@ import getpass
 import hashlib
 import http.client
 import json
+import math
 import os
 import platform
 import re
@@ -47,6 +48,14 @@ ROLES = ("probe", "switch", "wan")
 NEEDED_BYTES = 200 * 2**20
 # X509_V_FLAG_NO_CHECK_TIME (openssl/x509_vfy.h): a clock that says less than when this was made can't be right.
 NO_CHECK_TIME = 0x200000
+# Who answers may be anybody, before the CA is believed and on the line after it: what an answer may cost is bounded.
+PATIENCE = 15.0  # seconds of one operation
+WHOLE = 60.0  # of one answer, and what its size takes over a line of 32 kbit/s
+SLOWEST = 4_000
+MOST_BYTES = 64 * 2**10
+MOST_OF_MANIFEST = 2**20
+MOST_OF_FILE = 32 * 2**20  # where the manifest does not say how large it is
+MOST_ADDRESSES = 8
 
 TEXTS = {
     "not root": ("must run as root: sudo sh haidang.sh", "phải chạy bằng quyền root: sudo sh haidang.sh"),
@@ -67,6 +76,14 @@ TEXTS = {
                  "{host} cổng {port} không phải máy chủ thu thập Hải Đăng ({detail})"),
     "broken off": ("the connection to {host} broke off ({detail}): run this again",
                    "kết nối đến {host} bị ngắt ({detail}): hãy chạy lại"),
+    "slow": ("{host} did not give the whole answer in {seconds} s ({path}): the line is too slow, or something on the way"
+             " holds it up; run this again",
+             "{host} không trả lời xong trong {seconds} giây ({path}): đường truyền quá chậm hoặc bị giữ lại trên đường; hãy"
+             " chạy lại"),
+    "large": ("{host} answers with more than {most} bytes where no more can be ({path}): it is not a collector of Hải Đăng,"
+              " or something on the way changes what it says. Nothing of it was used; tell the data center",
+              "{host} trả lời hơn {most} byte, nhiều hơn mức có thể ({path}): không phải máy chủ thu thập Hải Đăng, hoặc có"
+              " kẻ sửa đổi trên đường. Chưa dùng gì từ đó; hãy báo trung tâm dữ liệu"),
     "other CA": ("{host} shows another CA than the pinned one: it was replaced since this line was printed, or this is"
                  " another collector, or somebody in between. Nothing was sent or installed; ask the data center for a"
                  " new line",
@@ -131,6 +148,75 @@ def tell(key: str, **values: object) -> None:
     print(say(key, **values), file=sys.stderr, flush=True)
 
 
+def printable(text: object) -> str:
+    """A text of somebody else's for root's terminal: one line, of a bounded length."""
+    return "".join(each if each.isprintable() else " " for each in str(text)[:500])
+
+
+class Limited(ssl.SSLSocket):
+    """No operation takes longer than PATIENCE, and none goes on beyond `ends` (steady clock): a limit of each is none
+    of the whole."""
+
+    ends = math.inf
+
+    def hurry(self) -> None:
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no whole answer in time")
+        self.settimeout(min(PATIENCE, left))
+
+    def recv_into(self, *arguments: Any, **named: Any) -> int:
+        self.hurry()
+        return super().recv_into(*arguments, **named)
+
+    def send(self, *arguments: Any, **named: Any) -> int:
+        self.hurry()
+        return super().send(*arguments, **named)
+
+
+class Line(http.client.HTTPSConnection):
+    """A connection with an end as a whole, from the first address that is tried."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        context.sslsocket_class = Limited
+        super().__init__(host, port, timeout=PATIENCE, context=context)
+        self._tls = context
+        self.ends = time.monotonic() + 2 * PATIENCE
+
+    def end_in(self, seconds: float) -> None:
+        self.ends = time.monotonic() + seconds
+        if isinstance(self.sock, Limited):
+            self.sock.ends = self.ends
+
+    def connect(self) -> None:
+        plain = self._dial()
+        try:
+            plain.settimeout(min(PATIENCE, max(0.001, self.ends - time.monotonic())))  # of the whole handshake
+            wrapped = self._tls.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:  # whatever it was, it is raised again
+            plain.close()
+            raise
+        assert isinstance(wrapped, Limited)
+        wrapped.ends, self.sock = self.ends, wrapped
+
+    def _dial(self) -> socket.socket:
+        failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found[:MOST_ADDRESSES]:  # a name may have thousands
+            left = self.ends - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("no address answers in time")
+            plain = socket.socket(family, kind, protocol)
+            try:
+                plain.settimeout(min(PATIENCE, left))
+                plain.connect(address)
+                return plain
+            except OSError as error:
+                failure = error
+                plain.close()
+        raise failure
+
+
 class Center:
     """The collector, believed by the fingerprint of its CA."""
 
@@ -174,9 +260,9 @@ class Center:
         if not max(begins, released) <= told <= ends:
             raise Failure("not ours", host=self.host, port=self.port, detail="certificate has expired")
 
-    def _connect(self, context: ssl.SSLContext, seconds: float = 15.0) -> http.client.HTTPSConnection:
+    def _connect(self, context: ssl.SSLContext) -> Line:
         where: dict[str, Any] = {"host": self.host, "port": self.port}
-        connection = http.client.HTTPSConnection(self.host, self.port, timeout=seconds, context=context)
+        connection = Line(self.host, self.port, context)
         try:
             connection.connect()
         except socket.gaierror as error:
@@ -191,16 +277,24 @@ class Center:
         except OSError as error:
             if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN):
                 raise Failure("no route", **where) from error
-            raise Failure("silent", seconds=int(seconds), **where) from error
+            raise Failure("silent", seconds=int(PATIENCE), **where) from error
         return connection
 
-    def _get(self, path: str) -> bytes:
+    def _get(self, path: str, most: int = MOST_BYTES) -> bytes:
+        seconds = WHOLE + most / SLOWEST
+        self._connection.end_in(seconds)
         try:
             self._connection.request("GET", path)
             answer = self._connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Failure("broken off", host=self.host, detail=error) from error
+            body = answer.read(most + 1)
+            if answer.length and len(body) <= most:  # read() of so many bytes says nothing of an end before them
+                raise http.client.IncompleteRead(body, answer.length)
+        except (TimeoutError, socket.timeout) as error:
+            raise Failure("slow", host=self.host, path=path, seconds=int(seconds)) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Failure("broken off", host=self.host, detail=printable(error)) from error
+        if len(body) > most:
+            raise Failure("large", host=self.host, path=path, most=most)
         self.date = answer.headers.get("Date", "")
         if answer.status == 404 and path == "/install/manifest.json":
             raise Failure("no bundle")
@@ -210,11 +304,14 @@ class Center:
 
     def manifest(self) -> dict[str, Any]:
         """What there is to install."""
-        return dict(json.loads(self._get("/install/manifest.json")))
+        try:
+            return dict(json.loads(self._get("/install/manifest.json", MOST_OF_MANIFEST)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Failure("not ours", host=self.host, port=self.port, detail="no manifest") from error
 
-    def fetch(self, name: str, checksum: str, to: Path) -> None:
-        """A file into the folder, if it is what was announced."""
-        body = self._get(f"/install/{name}")
+    def fetch(self, name: str, checksum: str, most: int, to: Path) -> None:
+        """A file of at most so many bytes into the folder, if it is what was announced."""
+        body = self._get(f"/install/{name}", most)
         if hashlib.sha256(body).hexdigest() != checksum:
             raise Failure("checksum", name=name)
         (to / name).write_bytes(body)
@@ -241,7 +338,11 @@ class Version:
             raise Failure("no probe", python=python)
         self.build = str(manifest["build"])
         self.folder = LINK.with_name(VERSIONS + self.build + ("-probe" if component == "probe" else ""))
-        self.files = {name: manifest["files"][name] for name in kinds[kind][component]}
+        sizes = manifest.get("sizes", {})  # bundles of before have none
+        self.files = {
+            name: (str(manifest["files"][name]), min(int(sizes.get(name, MOST_OF_FILE)), MOST_OF_FILE))
+            for name in kinds[kind][component]
+        }
 
     @property
     def complete(self) -> bool:
@@ -258,8 +359,8 @@ class Version:
         try:
             wheels.mkdir(parents=True)
             tell("fetch", build=self.build, count=len(self.files))
-            for name, checksum in self.files.items():
-                center.fetch(name, checksum, wheels)
+            for name, (checksum, most) in self.files.items():
+                center.fetch(name, checksum, most, wheels)
             tell("make", folder=self.folder)
             self._install(wheels)
         except OSError as error:
@@ -359,7 +460,7 @@ def delivers(since: float, seconds: float) -> str:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             status = json.loads(read_status())
             if status["written"] >= since:
-                detail = "".join(each if each.isprintable() else " " for each in str(status["last_error"])[:500])
+                detail = printable(status["last_error"])
                 if active == "active" and (status["last_delivery"] or 0) >= since:
                     return ""
         again = run("systemctl", "show", "--value", "--property", "NRestarts", SERVICE, check=False)
