@@ -17,6 +17,7 @@ import yaml
 from haidang_agent.assignment import FILE, Assignments
 from haidang_agent.config import SnmpConfig
 from haidang_agent.snmp.credentials import Credential, load_credentials
+from haidang_agent.snmp.device import Memory
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
@@ -325,15 +326,19 @@ def test_version_3_against_net_snmp(tmp_path: Path, processes: Processes) -> Non
     command = [require("snmpd"), "-f", "-Lo", "-C", "-c", str(config), "-p", str(tmp_path / "pid")]
     processes.start("snmpd", *command, env={"SNMP_PERSISTENT_DIR": str(tmp_path / "state"), "MIBS": ""})
 
+    memory = Memory()
+
     def read(credential: Credential) -> Poll:
         session = Session("127.0.0.1", port, credential, timeout_seconds=1, retries=1)
-        return asyncio.run(poll("this", session, load_profiles()))
+        return asyncio.run(poll("this", session, load_profiles(), memory=memory))
 
     wait_for("snmpd answers", lambda: values(read(Credential(community="public")), "device_up") == {"": 1}, 20)
     for credential in credentials:
         found = read(credential)
         assert values(found, "device_up") == {"": 1}, (credential, found.notes)
         assert values(found, "interface_up")["lo"] == 1, credential
+        # Its engine, for its traps: only where nobody else can say so.
+        assert (memory.engine is not None and memory.engine.boots == 1) is bool(credential.auth)
     wrong = read(Credential(version="3", user="user3", auth="sha", auth_password="wrongpassword"))
     assert values(wrong, "device_up") == {"": 0}
     assert "wrongpassword" not in " ".join(wrong.notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import socket
@@ -17,8 +16,8 @@ from typing import Any
 import pytest
 from haidang_agent.config import SnmpConfig, TrapsConfig
 from haidang_agent.snmp.credentials import Credential
+from haidang_agent.snmp.device import Polled
 from haidang_agent.snmp.flood import Gate, Summary
-from haidang_agent.snmp.fresh import Fresh
 from haidang_agent.snmp.notifications import TRAP_OID, Notification, understand
 from haidang_agent.snmp.traps import _begins_with
 from haidang_agent.source import Findings
@@ -74,6 +73,7 @@ OTHERS = {
     "other": "127.0.0.11", "v3": "127.0.0.13", "v3same": "127.0.0.14", "plain3": "127.0.0.15", "open3": "127.0.0.16",
     "core1": "127.0.0.17",
 }  # fmt: skip
+TWIN = "127.0.0.18"  # one more with the credential of sw-v3
 SAME3 = (
     "-v3",
     "-u",
@@ -108,6 +108,7 @@ class Probe:
         devices = (
             AssignedDevice("sw-1", "127.0.0.1", port, "core"),
             AssignedDevice("sw-2", "127.0.0.2", port, "core", trap_addresses=("127.0.0.3",)),
+            AssignedDevice("sw-twin", TWIN, port, "v3"),
             *(AssignedDevice(f"sw-{name}", address, port, name) for name, address in OTHERS.items()),
         )
         config = SnmpConfig(
@@ -150,6 +151,12 @@ class Probe:
 
     def polls(self, device: str = "sw-1") -> int:
         return sum(name == f"snmp:{device}" for name, _ in self.delivered)
+
+    def forget(self) -> None:
+        """What devices said to other tests."""
+        assert self.source._listener is not None
+        assert self.source._listener._receiver is not None
+        self.source._listener._receiver.keep(())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -283,13 +290,31 @@ def test_a_defect_one_device_brings_out_is_its_own(
         wait_for("and polled again", lambda: probe.polls("sw-1") > before, 60)
 
 
-def test_a_device_may_have_had_other_engine_ids(probe: Probe) -> None:
-    """Keys are made for each; a third takes the place of the first."""
-    for number, kind in enumerate((LINK_DOWN, LINK_UP, COLD_START, LINK_DOWN)):
-        engine = f"0x80001f8804aabbcc{number % 3:02x}"
-        assert probe.send("snmptrap", of("v3"), *V3, "-e", engine, "--", "", kind, *PORT).returncode == 0
-        wait_for("it is accepted", lambda n=number: probe.counts["accepted"] == n + 1, 15)
-    assert probe.counts["refused"] == 0
+def trap_of(
+    probe: Probe, engine: str, clock: str, outcome: str, name: str = "v3", options: tuple[str, ...] = V3
+) -> None:
+    counted = Counted(probe)
+    probe.send("snmptrap", of(name), *options, "-e", engine, "-Z", clock, "--", "", LINK_DOWN, *PORT)
+    wait_for("it is counted", counted.all, 15)
+    assert counted[outcome] == 1
+
+
+def test_an_engine_is_a_devices_own_once_it_is_polled(probe: Probe) -> None:
+    """The first that is heard is believed. One in its place (the device was replaced) is polled for, and then believed;
+    what was recorded of the one before is not."""
+    before, after = "0x80001f8804aabbcc01", "0x80001f8804aabbcc02"
+    trap_of(probe, before, "5,1000", "accepted")
+    polls = probe.polls("sw-v3")
+    trap_of(probe, after, "1,200", "refused")
+    wait_for("the device is polled", lambda: probe.polls("sw-v3") > polls, 30)
+    memory = probe.source._watched["sw-v3"].memory
+    memory.engine = Polled(bytes.fromhex(after[2:]), 1, 205, time.monotonic())
+    trap_of(probe, after, "1,206", "accepted")
+    trap_of(probe, before, "5,1000", "refused")
+    trap_of(probe, before, "6,1", "refused")
+    trap_of(probe, after, "1,20", "refused")  # older than what was polled
+    memory.engine = Polled(bytes.fromhex(after[2:]), 1, 3, time.monotonic())  # it began anew and does not count
+    trap_of(probe, after, "1,5", "accepted")
 
 
 def test_traps_over_ipv6(simulator: Simulator, tmp_path: Path) -> None:
@@ -356,6 +381,7 @@ def test_keys_of_devices_that_share_a_name_and_an_engine_are_each_ones_own(probe
 
 @pytest.mark.parametrize("clock", ["4,100000", "5,800", "5,1", "2147483647,1000"])
 def test_what_is_of_an_earlier_time_is_not_believed(listening: Probe, clock: str) -> None:
+    listening.forget()
     counted, engine = Counted(listening), f"0x80001f8804{os.urandom(6).hex()}"
     for sent, (now, accepted) in enumerate((("5,1000", 1), ("5,1001", 2), (clock, 2), ("5,950", 3), ("6,1", 4))):
         listening.send("snmptrap", of("v3"), *V3, "-e", engine, "-Z", now, "--", "", LINK_DOWN, *PORT)
@@ -401,17 +427,72 @@ def test_what_was_recorded_is_believed_once(simulator: Simulator, tmp_path: Path
         assert probe.counts["accepted"] == 1
         probe.send("snmptrap", of("v3"), *V3, *ENGINE, "-Z", "8,9000", "--", "", LINK_UP, *PORT)
         wait_for("the next is accepted", lambda: probe.counts["accepted"] == 2, 15)
-    with Probe(tmp_path, simulator.port) as again:  # nor after a restart
-        replay(again, datagram, OTHERS["v3"])
-        wait_for("it is refused", lambda: again.counts["refused"] == 1, 15)
+        (newest,) = recorded(probe, "snmptrap", *V3, *ENGINE, "-Z", "8,9010")
+        replay(probe, newest, OTHERS["v3"])
+        wait_for("it is accepted", lambda: probe.counts["accepted"] == 3, 15)
+    with Probe(tmp_path, simulator.port) as again:  # nor after a restart, however soon
+        for number, old in enumerate((datagram, newest)):
+            replay(again, old, OTHERS["v3"])
+            wait_for("it is refused", lambda n=number: again.counts["refused"] == n + 1, 15)
         assert again.counts["accepted"] == 0
-        again.send("snmptrap", of("v3"), *V3, *ENGINE, "-Z", "8,9001", "--", "", LINK_UP, *PORT)
+        again.send("snmptrap", of("v3"), *V3, *ENGINE, "-Z", "8,9100", "--", "", LINK_UP, *PORT)
         wait_for("the next is accepted", lambda: again.counts["accepted"] == 1, 15)
+
+
+def test_what_was_recorded_of_one_device_is_none_of_another(probe: Probe) -> None:
+    """They have one credential: a trap, before and after its device has said it, and an inform."""
+    mine, theirs = ("-e", "0x80001f8804aaaaaaaa"), ("-e", "0x80001f8804bbbbbbbb")
+    trap_of(probe, mine[1], "5,1000", "accepted")
+    (early,) = recorded(probe, "snmptrap", *V3, *theirs, "-Z", "7,5000")
+    (late,) = recorded(probe, "snmptrap", *V3, *theirs, "-Z", "7,5001")
+    for address, datagram, outcome in (
+        (OTHERS["v3"], early, "refused"),
+        (TWIN, early, "accepted"),
+        (OTHERS["v3"], early, "refused"),
+        (OTHERS["v3"], late, "refused"),
+        (TWIN, late, "accepted"),
+        (TWIN, early, "repeated"),
+    ):
+        counted = Counted(probe)
+        replay(probe, datagram, address)
+        wait_for("it is counted", counted.all, 15)
+        assert counted[outcome] == 1, (address, outcome)
+    inform = relayed_inform(probe, TWIN)
+    said(probe, "link_up", "sw-twin")
+    counted = Counted(probe)
+    replay(probe, inform, OTHERS["v3"])
+    wait_for("it is counted", counted.all, 15)
+    assert counted["repeated"] == 1
+    assert "link_up" not in str(probe.events("sw-v3"))
+
+
+def relayed_inform(probe: Probe, address: str) -> bytes:
+    """An inform of a device as somebody on the way has it, who hands on what is said in both directions."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
+    ):
+        near.bind(("127.0.0.1", 0))
+        far.bind((address, 0))
+        for each in (near, far):
+            each.settimeout(10)
+        target = f"127.0.0.1:{near.getsockname()[1]}"
+        with subprocess.Popen(
+            [require("snmpinform"), *V3, target, "", LINK_UP, *PORT],
+            env={**os.environ, "MIBS": "", "SNMP_PERSISTENT_DIR": "/nonexistent"},
+        ) as sender:
+            for _ in range(2):  # a question after the engine, then the inform
+                datagram, whose = near.recvfrom(65535)
+                far.sendto(datagram, ("127.0.0.1", probe.port))
+                near.sendto(far.recv(65535), whose)
+            assert sender.wait(20) == 0
+        return datagram
 
 
 @pytest.mark.parametrize("version", ["1", "2c", "3"])
 def test_nobody_speaks_for_another_device_in_a_trap(listening: Probe, version: str) -> None:
     """A version 1 trap names an agent-addr, a later one may name snmpTrapAddress: it is its sender's all the same."""
+    listening.forget()
     counted, about = Counted(listening), OTHERS["plain3"]
     if version == "1":
         device = "sw-other"
@@ -474,22 +555,12 @@ def test_how_messages_begin(datagram: str, good: bool) -> None:
     assert _begins_with(bytes.fromhex(datagram.replace(" ", "")), Credential(community="switch")) is good
 
 
-def test_engines_that_count_no_boots_are_believed_after_a_restart() -> None:
-    """Where the device's own time, as polled, is that of the message."""
-    fresh = Fresh()
-    assert fresh.is_new("sw", b"engine", 1, 90_000, None)
-    assert not fresh.is_new("sw", b"engine", 1, 20, None)
-    assert not fresh.is_new("sw", b"engine", 1, 20, 90_010.0)
-    assert fresh.is_new("sw", b"engine", 1, 20, 15.0)
-    assert fresh.is_new("sw", b"engine", 1, 21, None)
-    assert not fresh.is_new("sw", b"engine", 0, 10**6, 10.0**6)
-    kept = Fresh.of(json.loads(json.dumps(fresh.kept())))
-    assert not kept.is_new("sw", b"engine", 0, 10**6, None)
-    assert kept.is_new("sw", b"engine", 1, 22, None)
-    kept.keep({"other"})
-    assert kept.kept() == {}
-    for damaged in (None, [], {"sw": 1}, {"sw": {"zz": [1, 2]}}, {"sw": {"00": [1]}}, {"sw": {"00": ["x", 1]}}):
-        assert Fresh.of(damaged).kept() == {}
+def test_what_is_heard_is_kept_at_once(simulator: Simulator, tmp_path: Path) -> None:
+    """A process that is killed hears nothing again."""
+    with Probe(tmp_path, simulator.port) as probe:
+        trap_of(probe, ENGINE[1], "7,5000", "accepted")
+        kept = tmp_path / "snmp-engine.json"
+        wait_for("it is on disk", lambda: ENGINE[1][2:] in kept.read_text(), 30)
 
 
 def test_a_device_speaks_from_its_addresses_and_nobody_else_for_it(probe: Probe) -> None:

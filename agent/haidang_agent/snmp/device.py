@@ -21,6 +21,16 @@ _MAX_DEPTH = 20
 _SPACES = re.compile(r"\s+")
 
 
+@dataclass(frozen=True)
+class Polled:
+    """What a device says of its own engine over version 3 (SNMP-FRAMEWORK-MIB), and when by our steady clock."""
+
+    engine_id: bytes
+    boots: int
+    seconds: int
+    at: float
+
+
 @dataclass
 class Memory:
     """What polls of one device remember for the next: what seldom changes, or was not there.
@@ -33,8 +43,7 @@ class Memory:
     manner: Manner = field(default_factory=Manner)
     read_at: float = -math.inf
     uptime: float = 0.0
-    # snmpEngineTime (SNMP-FRAMEWORK-MIB), and when it was read by our steady clock.
-    engine_time: tuple[float, float] | None = None
+    engine: Polled | None = None
     state: tuple[object, ...] = ()
     identity: dict[str, str] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)

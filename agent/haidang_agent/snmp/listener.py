@@ -16,6 +16,7 @@ from haidang_wire.report import Event
 from haidang_agent.config import TrapsConfig
 from haidang_agent.files import read_private, write_private
 from haidang_agent.snmp.credentials import Credential
+from haidang_agent.snmp.device import Polled
 from haidang_agent.snmp.flood import Summary
 from haidang_agent.snmp.fresh import Fresh
 from haidang_agent.snmp.notifications import Notification, understand
@@ -31,6 +32,8 @@ _BIND_AGAIN_SECONDS = 2.0
 _EVENTS_A_REPORT = 200
 # What devices said is kept for the next start so often, and when listening ends.
 _KEEP_SECONDS = 600.0
+# And so soon once one was heard: who ends this process in between hears it again.
+_KEEP_HEARD_SECONDS = 5.0
 
 
 class Listener:
@@ -44,6 +47,8 @@ class Listener:
         self._watched: Mapping[str, Watched] = {}
         self._owners: dict[str, str | None] = {}
         self._receiver: Receiver | None = None
+        self._fresh = Fresh()
+        self._polled: dict[str, Polled] = {}  # what was told of each device
         self._summary = Summary()
         self._kinds: dict[tuple[str, str], tuple[int, float]] = {}
 
@@ -63,8 +68,9 @@ class Listener:
         engine = _Engine(self._state_dir)
         self._receiver = receiver = Receiver(
             self._config, credentials, self._sender, self._heard, self._dropped, self.counts, engine.boots,
-            engine.engine_id, engine.fresh,
+            engine.engine_id, engine.fresh, self._strange,
         )  # fmt: skip
+        self._fresh, self._polled = engine.fresh, {}
         said = ""
         while True:
             try:
@@ -77,12 +83,16 @@ class Listener:
                 said = text
                 await asyncio.sleep(_BIND_AGAIN_SECONDS)
         try:
-            said_at = kept_at = time.monotonic()
+            said_at = kept_at = durable_at = time.monotonic()
             while True:
                 await asyncio.sleep(_FLUSH_SECONDS)
-                if time.monotonic() - kept_at >= _KEEP_SECONDS:
-                    kept_at = time.monotonic()
-                    engine.keep()
+                for watched in self._watched.values():
+                    self._note_poll(watched)
+                now = time.monotonic()
+                durable = now - durable_at >= _KEEP_SECONDS
+                if durable or (self._fresh.unkept and now - kept_at >= _KEEP_HEARD_SECONDS):
+                    engine.keep(durable=durable)
+                    kept_at, durable_at = now, now if durable else durable_at
                 all_of_them = time.monotonic() - said_at >= self._interval
                 if all_of_them:
                     said_at = time.monotonic()
@@ -96,14 +106,26 @@ class Listener:
         watched = self._watched.get(self._owners.get(address) or "")
         if watched is None:
             return None
-        read = watched.memory.engine_time
-        seconds = read[0] + time.monotonic() - read[1] if read else None
-        return Sender(watched.device.id, watched.device.credential, seconds)
+        self._note_poll(watched)
+        return Sender(watched.device.id, watched.device.credential)
+
+    def _note_poll(self, watched: Watched) -> None:
+        """What a poll learnt of a device's engine since this was last asked."""
+        device, said = watched.device, watched.memory.engine
+        if said is not None and self._polled.get(device.id) is not said:
+            self._polled[device.id] = said
+            self._fresh.note_poll(device.id, device.credential, device.address, said)
 
     def _heard(self, device: str, bindings: Bindings) -> None:
         watched = self._watched.get(device)
         if watched is not None:
             self._note(watched, understand(bindings, watched.memory.ports, watched.memory.entity_ports))
+
+    def _strange(self, device: str) -> None:
+        # It may have been replaced: a poll says which engine it is now.
+        watched = self._watched.get(device)
+        if watched is not None:
+            watched.ask()
 
     def _dropped(self, device: str) -> None:
         # Nothing of it was read: what it would have said, a poll sees.
@@ -142,17 +164,17 @@ class _Engine:
         try:
             kept = json.loads(read_private(self._file))
             self.engine_id, boots = bytes.fromhex(kept["engine_id"]), int(kept["boots"])
-            self.fresh = Fresh.of(kept.get("heard", {}))
+            self.fresh = Fresh.of(kept.get("devices", {}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             # Format 5 is octets of our own choice (RFC 3411, SnmpEngineID).
             self.engine_id, boots, self.fresh = b"\x80\x00\x00\x00\x05" + os.urandom(8), 0, Fresh()
         self.boots = min(max(boots, 0) + 1, 2**31 - 2)
         self.keep()
 
-    def keep(self) -> None:
+    def keep(self, *, durable: bool = True) -> None:
         """For the next start."""
-        kept = {"engine_id": self.engine_id.hex(), "boots": self.boots, "heard": self.fresh.kept()}
+        kept = {"engine_id": self.engine_id.hex(), "boots": self.boots, "devices": self.fresh.kept()}
         try:
-            write_private(self._file, json.dumps(kept))
+            write_private(self._file, json.dumps(kept), durable=durable)
         except HaidangError as error:
             log.warning("%s: after the next start, devices may have to learn our engine again", error)

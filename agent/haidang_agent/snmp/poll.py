@@ -14,7 +14,7 @@ from haidang_wire.report import Fact
 
 from haidang_agent.light import milliwatts_to_dbm
 from haidang_agent.snmp import entity_sensors, host_memory, neighbours
-from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory
+from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory, Polled
 from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
@@ -23,6 +23,7 @@ from haidang_agent.source import instant
 
 _UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"
+_ENGINE_ID, _ENGINE_BOOTS = "1.3.6.1.6.3.10.2.1.1.0", "1.3.6.1.6.3.10.2.1.2.0"
 _ENTITIES_CHANGED = "1.3.6.1.2.1.47.1.4.1.0"  # entLastChangeTime
 _SYSTEM = [SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, _UPTIME, _LOCATION, _ENGINE_TIME, _TABLE_CHANGED, _ENTITIES_CHANGED]
 # What the device is made of, who its neighbours are and which tables it has is read so seldom,
@@ -52,7 +53,7 @@ async def poll(
     started = time.monotonic()
     try:
         await session.open()
-        system = await session.get(_SYSTEM)
+        system = await session.get([*_SYSTEM, *([_ENGINE_ID, _ENGINE_BOOTS] if session.authentic else [])])
         if not system:
             raise DeviceError("answers, but shows nothing to this credential")
     except DeviceError as error:
@@ -101,12 +102,22 @@ def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool
     state = (profile, *(system.get(oid) for oid in _SYSTEM if oid not in (_UPTIME, _ENGINE_TIME)))
     same = state == memory.state and uptime >= memory.uptime
     memory.state, memory.uptime = state, uptime
-    engine_seconds = number(system.get(_ENGINE_TIME))
-    memory.engine_time = None if engine_seconds is None else (engine_seconds, time.monotonic())
+    memory.engine = _engine(system)
     if same and time.monotonic() - memory.read_at < EVERYTHING_SECONDS:
         return False
     memory.forget()
     return True
+
+
+def _engine(system: dict[str, Value]) -> Polled | None:
+    engine_id, boots, seconds = (
+        system.get(_ENGINE_ID),
+        number(system.get(_ENGINE_BOOTS)),
+        number(system.get(_ENGINE_TIME)),
+    )
+    if not isinstance(engine_id, bytes) or not 5 <= len(engine_id) <= 32 or boots is None or seconds is None:
+        return None
+    return Polled(engine_id, int(boots), int(seconds), time.monotonic())
 
 
 def _remember(found: Poll, memory: Memory) -> None:

@@ -64,7 +64,8 @@ class Session:
         limit_seconds: float = math.inf,
         manner: Manner | None = None,
     ) -> None:
-        """Asks nothing more limit_seconds after begin(). Raises DeviceError for an address that can't be used."""
+        """Asks nothing more limit_seconds after begin(). `authentic` is whether answers prove who gave them (version 3
+        with a password). Raises DeviceError for an address that can't be used."""
         self._where = f"{address}:{port}"
         self._retries = retries
         self._dead = ""
@@ -72,6 +73,7 @@ class Session:
         self._ends = math.inf
         self.manner = manner or Manner()
         self._bulk = credential.version != "1"
+        self.authentic = credential.version == "3" and bool(credential.auth)
         version = {"1": SnmpVersion.v1, "2c": SnmpVersion.v2c, "3": SnmpVersion.v3}[credential.version]
         try:
             self._session = SnmpSession(

@@ -32,7 +32,7 @@ from pysnmp.proto.secmod.rfc3414.service import UsmSecurityParameters
 from haidang_agent.config import TrapsConfig
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.flood import Gate
-from haidang_agent.snmp.fresh import Fresh, Repeated
+from haidang_agent.snmp.fresh import Fresh, Repeated, Strange
 from haidang_agent.snmp.session import Value
 
 log = logging.getLogger(__name__)
@@ -61,18 +61,17 @@ _PRIVACY = {
 _MODELS = {"1": 1, "2c": 2, "3": 3}
 _VERSIONS = {"1": 0, "2c": 1, "3": 3}
 _RECEIVE_BUFFER_BYTES = 1 << 20
-# Engine ids a device's messages may bring; each costs keys.
+# Engine ids of a device's messages for which keys are held; each costs some.
 _ENGINES_A_DEVICE = 2
 OUTCOMES = ("accepted", "too_many", "unknown_sender", "refused", "repeated", "malformed")
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Whom an address belongs to: the device, the name of its credential, its snmpEngineTime now if it was polled."""
+    """Whom an address belongs to: the device, the name of its credential."""
 
     device: str
     credential: str
-    engine_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class _Message:
     """A datagram under way: what is said of it before it is decoded. Those of version 3 are b"" elsewhere."""
 
     sender: Sender
+    address: str
     credential: Credential
     datagram: bytes
     engine_id: bytes = b""
@@ -90,7 +90,8 @@ class _Message:
 class Receiver:
     """Listens from `open()` to `close()`, and says `heard(device, bindings)` of each notification.
 
-    `owner(address)` is whose an address is, or None; `dropped(device)` is said of each datagram above the limit.
+    `owner(address)` is whose an address is, or None; `dropped(device)` is said of each datagram above the limit,
+    `strange(device)` of one with the device's credential and an engine that is not known as its own.
     `counts` is how many datagrams had which outcome. `fresh` is what came before, also before the last start.
     """
 
@@ -105,6 +106,7 @@ class Receiver:
         boots: int,
         engine_id: bytes,
         fresh: Fresh,
+        strange: Callable[[str], None] = lambda device: None,
     ) -> None:
         self._config = config
         self._credentials = credentials
@@ -114,7 +116,9 @@ class Receiver:
         self.counts = counts
         self._gate = Gate(config.a_second)
         self._fresh = fresh
+        self._strange = strange
         self._users = {name: _User(each) for name, each in credentials.items() if each.version == "3"}
+        fresh.kin = _kin(self._users)
         # Engine ids of each device; and whose keys pysnmp has for a user of an engine: devices may share names.
         self._engines: dict[str, OrderedDict[bytes, None]] = {}
         self._keys: dict[tuple[bytes, str], str] = {}
@@ -163,7 +167,8 @@ class Receiver:
 
     def take(self, datagram: bytes, address: Any, process: Callable[[], None]) -> None:
         """One datagram: counted, and processed if it may be."""
-        sender = self._owner(_plain(address[0]))
+        plain = _plain(address[0])
+        sender = self._owner(plain)
         if sender is None:
             self.counts["unknown_sender"] += 1
             return
@@ -178,7 +183,7 @@ class Receiver:
             return
         # No credential fits, or it is no notification: pysnmp drops it without a word.
         self._outcome = "refused"
-        self._message = _Message(sender, credential, datagram)
+        self._message = _Message(sender, plain, credential, datagram)
         try:
             if credential.version != "3" or self._meet(self._message):
                 process()
@@ -239,15 +244,18 @@ class Receiver:
         read = [(str(oid), _value(value)) for oid, value in bindings]
         said = engine.observer.get_execution_context("rfc3412.receiveMessage:request")
         try:
-            self._outcome = "accepted" if self._is_believed(self._message, said) else "refused"
+            self._outcome = "accepted" if self._is_believed(self._message, said, bytes(context_engine)) else "refused"
         except Repeated:
             self._outcome = "repeated"
+        except Strange:
+            self._outcome = "refused"
+            self._strange(self._message.sender.device)
         if self._outcome == "accepted":
             self._heard(self._message.sender.device, read)
 
-    def _is_believed(self, message: _Message, said: Any) -> bool:
-        """Whether what pysnmp found right is also this device's. Raises Repeated."""
-        credential, device = message.credential, message.sender.device
+    def _is_believed(self, message: _Message, said: Any, context_engine: bytes) -> bool:
+        """Whether what pysnmp found right is also this device's. Raises Repeated, Strange."""
+        credential, whose = message.credential, (message.sender.device, message.sender.credential)
         if int(said["securityModel"]) != _MODELS[credential.version]:
             return False
         if credential.version != "3":
@@ -262,11 +270,13 @@ class Receiver:
             return False
         if user.level == 1:
             return True
-        if not ours and not self._fresh.is_new(
-            device, message.engine_id, message.boots, message.seconds, message.sender.engine_seconds
-        ):
+        if ours:
+            # The engine in an inform is ours; many senders name their own as that of the context.
+            if self._fresh.is_anothers(*whose, context_engine):
+                return False
+        elif not self._fresh.is_new(*whose, message.address, message.engine_id, message.boots, message.seconds):
             return False
-        self._fresh.note(device, message.datagram)
+        self._fresh.note(*whose, message.datagram)
         return True
 
 
@@ -287,6 +297,15 @@ class _User:
         if credential.privacy:
             password = OctetString(credential.privacy_password)
             self.privacy_key = engine_config.PRIV_SERVICES[self.privacy].hash_passphrase(self.auth, password)
+
+
+def _kin(users: dict[str, _User]) -> dict[str, str]:
+    """Name of a credential → the first of those whose messages its key verifies too."""
+    first: dict[tuple[object, ...], str] = {}
+    return {
+        name: first.setdefault((user.name, user.auth, bytes(user.auth_key or b"")), name)
+        for name, user in sorted(users.items())
+    }
 
 
 def _engine(engine_id: bytes, boots: int) -> Any:
