@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
-from haidang_wire.report import Receipt, Refusal
+from haidang_wire.report import Receipt
 
 from haidang_collector.assignments import Assignments
 from haidang_collector.attempts import Turns
@@ -41,15 +41,13 @@ from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import DAY_SECONDS, SETTING, Allowance, Quotas
+from haidang_collector.quotas import Allowance, Quotas
 from haidang_collector.registry import Registry
 from haidang_collector.remote_write import RemoteWriter
-from haidang_collector.rights import ABOUT_DEVICES
-from haidang_collector.series import SeriesADay
 from haidang_collector.settings import Settings, read_secret
+from haidang_collector.shares import Shares
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
-from haidang_collector.writer import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +78,8 @@ class Collector:
         self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
         self.plan = PlanWatch(self.ledger, self.telemetry)
         self.quotas = Quotas(settings.quotas)
-        self._series = SeriesADay(settings.quotas.series_a_day, settings.quotas.sources)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
+        self._shares = Shares(settings, self.latest, self.intake, self.telemetry)
         self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
         self._authorities = ""
@@ -171,14 +169,14 @@ class Collector:
 
     async def take(self, batch: Batch, allowance: Allowance) -> Receipt:
         """Store a delivery, then expose what of it is current. Raises Problem."""
-        self._refuse_excess(batch)
-        left_out = self._leave_out_events(batch, allowance)
+        self._shares.refuse_series(batch, self.time_base.now())
+        left_out = self._shares.leave_out_events(batch, allowance)
         if self.certificates.in_first_use(batch.agent):
             await self.certificates.keep(time.time())  # what it replaces is over before this is acknowledged
         outcome = await self._deliveries.store(batch)
         for prepared in outcome.unwritable:
             batch.refuse_unwritable(prepared)
-        left_out += self._left_out(batch, outcome)
+        left_out += self._shares.left_out(batch, outcome)
         batch.follow(self.time_base)
         state = self._state_of(batch.agent)  # it may have been revoked while this was stored
         if outcome.stopped is not None:
@@ -212,80 +210,6 @@ class Collector:
             self._attempt("latest", what, self.latest.put, batch.agent, prepared)
             self._attempt("plan", what, self.plan.take, shown)
         self._attempt("outages", what, self.outages.take, shown, late, batch.composed)
-
-    def _left_out(self, batch: Batch, outcome: Outcome) -> list[Refusal]:
-        """Name and count what was not stored because its agent has enough; what of reports was left out, and what of
-        those that are stored their agent may not say."""
-        for quota, prepared in outcome.over_quota:
-            self._refuse_for_quota(batch, prepared, quota)
-        left_out = []
-        for quota, prepared, number in outcome.left_out:
-            report = prepared.report
-            if quota == "disk":
-                detail = f"{report.source}: {number} facts and events, the collector's disk is nearly full"
-                self.telemetry.disk_refused.labels("documents").inc(number)
-            else:
-                what = "its samples" if quota == "late" else f"{number} facts or events"
-                detail = f"{report.source}: {what} beyond quotas.{SETTING[quota]}"
-                self.intake.note(batch.agent, quota, number)
-            left_out.append(Refusal(report.epoch, report.sequence, detail))
-        for prepared in (*outcome.live, *outcome.late):
-            report = prepared.report
-            for reason, number in prepared.refused_documents.items():
-                detail = f"{report.source}: {number} facts or events are refused ({reason})"
-                left_out.append(Refusal(report.epoch, report.sequence, detail))
-        return left_out
-
-    def _leave_out_events(self, batch: Batch, allowance: Allowance) -> list[Refusal]:
-        """Events beyond a day's; the newest reports' are kept."""
-        left_out = []
-        for prepared in sorted(batch.prepared, key=lambda prepared: prepared.taken, reverse=True):
-            report = prepared.report
-            told = len(report.events) + len(prepared.unknown_events)
-            granted = allowance.events.take_up_to(told, time.monotonic())
-            if more := told - granted:
-                del prepared.unknown_events[max(0, granted - len(report.events)) :]
-                del report.events[granted:]
-                detail = f"{report.source}: {more} events beyond quotas.events_a_day"
-                left_out.append(Refusal(report.epoch, report.sequence, detail))
-                self.intake.note(batch.agent, "events", more)
-        return left_out
-
-    def _refuse_excess(self, batch: Batch) -> None:
-        """No agent, and no device, may fill the exposition, or Prometheus with ever other series."""
-        most = self.settings.limits.series_an_agent
-        kept = []
-        coming: dict[str, int] = {}
-        for prepared in batch.prepared:
-            report = prepared.report
-            own = len(prepared.kept_samples)
-            series = self.latest.series_beside(batch.agent, report.source, coming) + own
-            if series <= most:
-                if self._is_of_a_days_series(batch, prepared):
-                    kept.append(prepared)
-                    coming[report.source] = max(own, coming.get(report.source, 0))
-            else:
-                detail = f"{report.source}: {series} series, more than {most} (limits.series_an_agent)"
-                batch.refused.append(Refusal(report.epoch, report.sequence, detail))
-                batch.refused_reasons["too_many_series"] += 1
-        batch.prepared[:] = kept
-
-    def _is_of_a_days_series(self, batch: Batch, prepared: Prepared) -> bool:
-        report = prepared.report
-        kind, _, target = report.source.partition(":")
-        device = target if kind in ABOUT_DEVICES else ""
-        day = int(self.time_base.now() // DAY_SECONDS)
-        if self._series.take(batch.agent, report.source, device, prepared.series, prepared.blocks.values(), day):
-            return True
-        self._refuse_for_quota(batch, prepared, "series")
-        return False
-
-    def _refuse_for_quota(self, batch: Batch, prepared: Prepared, quota: str) -> None:
-        report = prepared.report
-        detail = f"{report.source}: the agent has used up quotas.{SETTING[quota]}"
-        batch.refused.append(Refusal(report.epoch, report.sequence, detail))
-        batch.refused_reasons["quota"] += 1
-        self.intake.note(batch.agent, quota)
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
         reports = self.telemetry.reports
@@ -388,7 +312,7 @@ class Collector:
             elif agent.id in self.latest.agents:
                 self.latest.forget(agent.id)
                 self.quotas.forget(agent.id)
-                self._series.forget(agent.id)
+                self._shares.forget(agent.id)
                 self._keeper.forget(agent.id)
                 log.info("agent %s is revoked", agent.id)
 
