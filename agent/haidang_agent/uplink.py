@@ -223,7 +223,7 @@ class Uplink(threading.Thread):
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise HaidangError(f"the collector's receipt lacks {error}", where=self.identity.collector) from error
         for text in left_out:
-            log.warning("the collector leaves something of report %s out", printable(text))
+            log.warning("the collector left out of report %s", printable(text))
         keys = {(p.epoch, p.sequence) for p in pending}
         for key in keys & set(refused):
             log.warning("the collector refuses report %d/%d: %s", *key, printable(refused[key]))

@@ -72,6 +72,8 @@ class Province:
             "ansible_ssh_common_args": options,
             "collector_names": [self.center],
             "collector_registry": str(self.folder / "registry.yaml"),
+            # The lab's disks are of memory, and small.
+            "collector_tables": "[disk]\ndocuments_free_bytes = 40_000_000\nreports_free_bytes = 20_000_000\n",
             "collector_ca_passphrase": "{{ vault_passphrase }}",
             "collector_metrics_token": "{{ vault_token }}",
             "alertmanager_secrets": {"telegram-token": "{{ vault_token }}"},
