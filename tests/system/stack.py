@@ -51,15 +51,27 @@ class Webhook:
         self._server.server_close()
 
 
+def quick_rules(soon: tuple[str, ...]) -> str:
+    """The shipped rules for a stack of tests."""
+    document = yaml.safe_load((ROOT / "rules/haidang.yml").read_text())
+    alerts = {rule["alert"]: rule for group in document["groups"] for rule in group["rules"] if "alert" in rule}
+    down = alerts["HaidangAgentDown"]
+    assert down["expr"].count(_SETTLED.format(180)) == 1
+    down["expr"] = down["expr"].replace(_SETTLED.format(180), _SETTLED.format(SETTLED_SECONDS))
+    for name in soon:
+        alerts[name]["for"] = "30s"
+    return yaml.safe_dump(document, allow_unicode=True)
+
+
 class Stack:
     """Both programs beside a collector whose remote write goes to `prometheus_port`."""
 
     def __init__(
         self, folder: Path, processes: Processes, center: Center, prometheus_port: int,
-        *, as_shipped: bool = False, webhook_port: int = 0,
+        *, as_shipped: bool = False, webhook_port: int = 0, soon: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """Faster than shipped, so that tests are (the figures that matter are the rules' own), unless `as_shipped`;
-        pages go to `webhook`, or to another one's port."""
+        the alerts `soon` after half a minute. Pages go to `webhook`, or to another one's port."""
         self.webhook = Webhook()
         self._webhook_port = webhook_port or self.webhook.port
         self._as_shipped = as_shipped
@@ -69,10 +81,8 @@ class Stack:
         config = yaml.safe_load((ROOT / "rules/prometheus.yml").read_text())
         rules = ROOT / "rules/haidang.yml"
         if not as_shipped:
-            shipped, quick = rules.read_text(), folder / "haidang.yml"
-            assert shipped.count(_SETTLED.format(180)) == 1
-            quick.write_text(shipped.replace(_SETTLED.format(180), _SETTLED.format(SETTLED_SECONDS)))
-            rules = quick
+            rules = folder / "haidang.yml"
+            rules.write_text(quick_rules(soon))
         config["rule_files"] = [str(rules)]
         config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]
         if not as_shipped:
