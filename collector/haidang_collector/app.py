@@ -318,7 +318,8 @@ def create_app(collector: Collector) -> ASGIApp:
         """Sites, circuits and outages as they are now: small, to be asked every second."""
         collector.peers.require_reader(request.scope)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
-        text = outages.expose(collector.outages.engine, openmetrics=openmetrics)
+        engine, judges = collector.engine, collector.outages.engine is not None
+        text = outages.expose(engine, openmetrics=openmetrics, stalled=judges and engine is None)
         return Response(text, headers={"Content-Type": exposition.OPENMETRICS if openmetrics else exposition.TEXT})
 
     @app.get("/sd/collector", responses=problems(401))

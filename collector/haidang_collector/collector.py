@@ -76,7 +76,7 @@ class Collector:
         self.registry: Registry | None = None
         self.assignments = Assignments()
         self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
-        self.plan = PlanWatch(self.ledger, self.telemetry)
+        self.plan = PlanWatch(self.ledger, self.telemetry, self.time_base.now)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
         self._shares = Shares(settings, self.latest, self.intake, self.telemetry)
@@ -129,6 +129,7 @@ class Collector:
             "deliveries": self._deliveries.run,
             "watch": self._watch,
             "outages": self.outages.run,
+            "outage ledger": self.outages.run_ledger,
             "plan": lambda: self.plan.run(self),
             "housekeeping": self._housekeeping.run,
         }
@@ -146,8 +147,8 @@ class Collector:
 
     @property
     def engine(self) -> Engine | None:
-        """That of outages; None without a registry."""
-        return self.outages.engine
+        """That of outages; None without a registry, and while it can't judge."""
+        return self.outages.current()
 
     # Deliveries
 

@@ -30,7 +30,7 @@ def families_of(samples: Iterable[tuple[str, dict[str, str], float]]) -> list[tu
     families: dict[str, list[str]] = {}
     for name, labels, value in samples:
         text = ",".join(f'{label}="{escape(said)}"' for label, said in labels.items())
-        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n")
+        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n" if text else f"{name} {value!r}\n")
     return [(name, "".join(lines).encode()) for name, lines in families.items()]
 
 

@@ -14,7 +14,9 @@ from haidang_collector.quotas import QUOTAS
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it
 
 
-TASKS = ("deliveries", "watch", "outages", "plan", "housekeeping", "remote write", "certificates", "door")
+TASKS = (
+    "deliveries", "watch", "outages", "outage ledger", "plan", "housekeeping", "remote write", "certificates", "door",
+)  # fmt: skip
 """What runs in the background, by the label of haidang_collector_task_failures_total."""
 
 

@@ -274,6 +274,9 @@ CASES = [
     Case("HaidangCircuitCongested", 20, traffic("0+4800x30")),
     Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x30"}, {**DEVICE_AT, "circuit": "c1", "problem": "wrong_port", "expected": "b p1", "found": "b p2"}),
     Case("HaidangCircuitMismatch", 20, {MISMATCH: "1x5 stale"}),
+    Case("HaidangOutagesNotJudged", 5, {"haidang_outages_judged": "1x2 0x10"}, {}),
+    Case("HaidangOutagesNotJudged", 5, {"haidang_outages_judged": "1x10"}),
+    Case("HaidangOutagesNotJudged", 5, {"haidang_outages_judged": "1x2 _x10"}),  # no registry with a center
     Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "0x90"}, {"carrier": "vta"}),
     Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "0x50 1 0x90"}),
     Case("HaidangCircuitsNotMeasured", 61, {f"haidang_circuit_measured{CIRCUIT}": "1x90"}),

@@ -68,6 +68,15 @@ OUTAGE_METRICS = (
         "0, or 1 a wrong cable",
     ),
     _judged(
+        "outages_judged",
+        GAUGE,
+        "",
+        (),
+        "1 while sites, circuits and outages are as they were judged now; 0 while the collector can't judge, and shows"
+        " none of them. Absent without a registry that has a center.",
+        "1",
+    ),
+    _judged(
         "outage_open",
         GAUGE,
         "",

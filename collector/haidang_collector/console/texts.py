@@ -6,6 +6,7 @@ TEXTS = {
     "vi": {
         "title": "Tình trạng mạng", "skip": "Đến nội dung chính", "other": "English", "updated": "Cập nhật lúc",
         "lost": "Mất kết nối với máy chủ từ lúc", "outages": "Sự cố đang diễn ra", "none": "Không có sự cố nào.",
+        "not_judged": "Hiện không đánh giá được: chưa rõ có sự cố hay không.",
         "sites": "Cơ quan", "circuits": "Tuyến truyền dẫn", "agents": "Tác tử", "search": "Tìm", "where": "Nơi",
         "cause": "Nguyên nhân", "since": "Từ lúc", "carrier": "Nhà mạng", "affected": "Ảnh hưởng",
         "people": "{sites} cơ quan, {officials} cán bộ", "evidence": "Căn cứ", "planned": "bảo trì có kế hoạch",
@@ -26,6 +27,7 @@ TEXTS = {
     "en": {
         "title": "State of the network", "skip": "To the main content", "other": "Tiếng Việt", "updated": "Updated at",
         "lost": "The server has not answered since", "outages": "Open outages", "none": "No outage is open.",
+        "not_judged": "Nothing is judged now: it is not known whether there are outages.",
         "sites": "Sites", "circuits": "Circuits", "agents": "Agents", "search": "Search", "where": "Where",
         "cause": "Cause", "since": "Since", "carrier": "Carrier", "affected": "Affected",
         "people": "{sites} sites, {officials} officials", "evidence": "Evidence", "planned": "planned work",

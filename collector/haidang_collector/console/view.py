@@ -69,9 +69,10 @@ class AgentRow:
 
 @dataclass
 class View:
-    """The whole page; `counts` by (what, state)."""
+    """The whole page; `judged` is whether it is known which outages there are."""
 
     province: str
+    judged: bool = False
     outages: list[OutageRow] = field(default_factory=list)
     sites: list[SiteRow] = field(default_factory=list)
     circuits: list[CircuitRow] = field(default_factory=list)
@@ -84,7 +85,7 @@ class View:
 
 def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, AgentState]) -> View:
     """Everything, what needs somebody first."""
-    shown = View(registry.province.name if registry else "")
+    shown = View(registry.province.name if registry else "", engine is not None)
     names = {site.id: site.name for site in registry.sites} if registry else {}
     rows = (
         AgentRow(name, names.get(state.site, state.site), _agent_state(state), state.last_taken)

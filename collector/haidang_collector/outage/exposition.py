@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 
 from haidang_collector.exposition import HEADERS, families_of
 from haidang_collector.outage.engine import Engine
@@ -12,17 +13,18 @@ from haidang_collector.outage.remarks import CAUSES
 
 # Declared also while nothing is known: their absence says something.
 _DECLARED = ("haidang_site_up", "haidang_site_degraded", "haidang_circuit_up")
+Sample = tuple[str, dict[str, str], float]
 
 
-def expose(engine: Engine | None, *, openmetrics: bool) -> bytes:
-    """The whole text (format 0.0.4 or OpenMetrics 1.0)."""
+def expose(engine: Engine | None, *, openmetrics: bool, stalled: bool = False) -> bytes:
+    """The whole text (format 0.0.4 or OpenMetrics 1.0). An engine that is `stalled` should judge and can't: nothing is
+    known then but that."""
     headers = HEADERS[openmetrics]
-    families = dict.fromkeys(_DECLARED, b"") | dict(families_of(_samples(engine) if engine else ()))
+    known: Iterable[Sample] = _samples(engine) if engine and not stalled else ()
+    judged: list[Sample] = [("haidang_outages_judged", {}, int(not stalled))] if engine or stalled else []
+    families = dict.fromkeys(_DECLARED, b"") | dict(families_of(chain(judged, known)))
     blocks = b"".join(headers[name] + lines for name, lines in families.items())
     return blocks + (b"# EOF\n" if openmetrics else b"")
-
-
-Sample = tuple[str, dict[str, str], float]
 
 
 def _samples(engine: Engine) -> Iterator[Sample]:

@@ -1,4 +1,6 @@
-"""The engine in the collector: fed by what comes in, asked twice a second, kept in the ledger."""
+"""The engine in the collector: fed by what comes in, asked twice a second, kept in the ledger.
+
+Judging waits for nothing. What it finds is kept by a task of its own: a ledger that fails or hangs delays only that."""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from haidang_wire.report import Fact
@@ -22,7 +25,7 @@ from haidang_collector.outage.documented import mismatches
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.measured import Keeper, Proofs
-from haidang_collector.outage.model import Changes, Downtime, Outage
+from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry import Registry
 from haidang_collector.settings import Settings
@@ -35,11 +38,14 @@ _SOONER_SECONDS = 0.05
 _WINDOWS_SECONDS = 5.0
 # What changes seldom: budgets of SLAs, cables against the registry.
 _SLOW_SECONDS = 60.0
+# What was judged longer ago is not what is.
+_CURRENT_SECONDS = 5.0
+T = TypeVar("T")
 
 
 class Watch:
-    """`engine` is None until there is a registry with a center. It is changed on the event loop alone; a turn and a
-    change of the registry wait for each other."""
+    """`engine` is None until there is a registry with a center; who shows it asks `current()`. It is changed on the
+    event loop alone; what is written to the ledger and a change of the registry wait for each other."""
 
     def __init__(
         self, ledger: Ledger, settings: Settings, telemetry: Telemetry, clock: Callable[[], float] = time.time
@@ -53,23 +59,24 @@ class Watch:
         self._keeper = Keeper(ledger)
         self._proofs: Proofs | None = None
         self._news = asyncio.Event()
-        self._turning = asyncio.Lock()
+        self._keeping = asyncio.Lock()
         self._unsaved = Unsaved()
-        self._windows_due = self._slow_due = 0.0
+        self._looked = float("-inf")
+        self._windows_due = self._month_due = self._cables_due = 0.0
 
     async def use(self, registry: Registry | None) -> None:
         """Judge by this registry from now on. Raises LedgerError; then the one before stays in force."""
-        async with self._turning:
+        async with self._keeping:
             if registry is None:
                 self.engine = self._proofs = None
                 return
-            opened = await self._ledger.run(_open, registry, self._unsaved, self._clock())
-            self._unsaved = Unsaved()
+            opened = await self._write(_open, registry, self._clock())
             self._leave_out(opened.unusable)
+            engine, before = Engine(registry, Evidence(registry), self._settings), self.engine
+            self._unsaved.forget_gone(engine)  # what was judged meanwhile
             if not registry.center:
                 self.engine = self._proofs = None
                 return
-            engine, before = Engine(registry, Evidence(registry), self._settings), self.engine
             if before is not None:
                 engine.evidence.take_over(before.evidence)
                 engine.take_over(before)
@@ -77,10 +84,21 @@ class Watch:
                 for outage in opened.outages:
                     outage.down = set(outage.sites)
                 engine.resume(opened.outages, opened.downtimes)
+            engine.windows = opened.windows
             for agent, site, fact in opened.facts:
                 engine.evidence.know(fact, agent, site)
-            self._windows_due = self._slow_due = 0.0
+            self._windows_due = self._month_due = self._cables_due = 0.0
             self.engine, self._proofs = engine, Proofs(registry, engine.evidence.witnesses)
+
+    def current(self) -> Engine | None:
+        """The engine, if what it says is of now: when nothing ran for a while it looks first. None when it can't."""
+        now = self._clock()
+        if not 0 <= now - self._looked <= _CURRENT_SECONDS:
+            try:
+                self.look(now)
+            except Exception:  # noqa: BLE001 (the task that looks meets the same, and is supervised: it is said there)
+                return None
+        return self.engine
 
     def begin_again(self) -> None:
         """The clock was set: when anything was seen is no longer known, and each is unknown until it is said again.
@@ -93,7 +111,7 @@ class Watch:
         self.engine = Engine(before.registry, evidence, self._settings)
         self.engine.take_over(before)
         self._keeper.begin_again()
-        self._windows_due = self._slow_due = 0.0
+        self._windows_due = self._month_due = self._cables_due = 0.0
 
     def take(self, live: Iterable[Prepared], late: Iterable[Prepared], composed: float) -> None:
         """What a delivery held that was composed then."""
@@ -128,7 +146,7 @@ class Watch:
             self._telemetry.unusable.labels("outages").inc(number)
 
     async def run(self) -> None:
-        """Evaluate and keep until cancelled."""
+        """Judge until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(_EVALUATE_SECONDS):
@@ -137,49 +155,75 @@ class Watch:
             except TimeoutError:
                 pass
             self._news.clear()
+            self.look(self._clock())
+
+    async def run_ledger(self) -> None:
+        """Keep what is judged until cancelled."""
+        while True:
+            await asyncio.sleep(_EVALUATE_SECONDS)
             try:
-                await self.turn(self._clock())
+                await self.keep(self._clock())
             except LedgerError as error:
                 log.error("outages can't be kept now: %s", error)
 
     async def turn(self, now: float) -> None:
-        """Once. Raises LedgerError; what could not be written is, with the next turn."""
-        async with self._turning:
-            if self.engine is not None:
-                await self._turn(self.engine, now)
+        """Judge and keep once. Raises LedgerError; what could not be written is, with the next turn."""
+        self.look(now)
+        await self.keep(now)
 
-    async def _turn(self, engine: Engine, now: float) -> None:
-        if now >= self._windows_due:
-            engine.windows = await self._ledger.run(kept.windows, now)
-            self._windows_due = now + _WINDOWS_SECONDS
-        if now >= self._slow_due:
-            self._slow_due = now + _SLOW_SECONDS
-            judged = self._settings.sla_judged_ratio
-            month = await self._ledger.run(_month, engine.registry, now, judged)
-            engine.sla_budgets_used, engine.measured_ratios = month
-            seen = engine.evidence
+    def look(self, now: float) -> None:
+        """Judge once, by what is known."""
+        engine = self.engine
+        if engine is None:
+            return
+        seen = engine.evidence
+        if now >= self._cables_due:
+            self._cables_due = now + _SLOW_SECONDS
             engine.mismatches = mismatches(engine.registry, seen.documented, seen.system_names)
             seen.expire(now)
-        if engine is not self.engine:  # the clock was set while the ledger was asked
-            return
         started = time.perf_counter()
         changes = engine.evaluate(now)
         self._telemetry.outage_evaluation.set(time.perf_counter() - started)
-        self._disbelieve("event", engine.evidence.disbelieved)
-        engine.evidence.disbelieved = 0
+        self._looked = now
+        self._disbelieve("event", seen.disbelieved)
+        seen.disbelieved = 0
         self._keeper.note(engine.told)
         self._unsaved.add(changes, engine)
-        if self._unsaved:
-            writing = self._unsaved
-            await self._ledger.run(writing.save, now)
-            self._unsaved = Unsaved()
-            for outage in writing.outages.values():
-                said = (
-                    "is over" if outage.ended else "is well" if outage.clear_since else f"{len(outage.down)} sites down"
-                )
-                log.warning("outage %s: %s, cause %s", outage.id, said, outage.cause.kind)
-        self._disbelieve("proof", await self._keeper.write(now))
-        self._leave_out(await self._reviser.turn(lambda: self.engine or engine, now))
+        for outage in changes.outages.values():
+            said = "is over" if outage.ended else "is well" if outage.clear_since else f"{len(outage.down)} sites down"
+            log.warning("outage %s: %s, cause %s", outage.id, said, outage.cause.kind)
+
+    async def keep(self, now: float) -> None:
+        """Write what is new, and read what the engine is told by the ledger. Raises LedgerError; what could not be
+        written is, with the next time."""
+        async with self._keeping:
+            if self._unsaved:
+                await self._write(_save, now)
+            self._disbelieve("proof", await self._keeper.write(now))
+            engine = self.engine
+            if engine is None:
+                return
+            self._leave_out(await self._reviser.turn(lambda: self.engine or engine, now))
+            if now >= self._windows_due:
+                self._windows_due = now + _WINDOWS_SECONDS
+                windows = await self._ledger.run(kept.windows, now)
+                (self.engine or engine).windows = windows  # it is another one when the clock was set meanwhile
+            if now >= self._month_due:
+                self._month_due = now + _SLOW_SECONDS
+                judged = self._settings.sla_judged_ratio
+                month = await self._ledger.run(_month, engine.registry, now, judged)
+                present = self.engine or engine
+                present.sla_budgets_used, present.measured_ratios = month
+
+    async def _write(self, function: Callable[..., T], *arguments: Any) -> T:
+        """function(connection, what is not kept yet, *arguments) in the ledger. What is judged meanwhile comes after
+        it; where the ledger fails, nothing of either is lost."""
+        writing, self._unsaved = self._unsaved, Unsaved()
+        try:
+            return await self._ledger.run(function, writing, *arguments)
+        except BaseException:
+            self._unsaved = writing.followed_by(self._unsaved)
+            raise
 
 
 class Unsaved:
@@ -201,6 +245,18 @@ class Unsaved:
         for each in changes.downtimes:
             self._downtimes[each.kind, each.element, each.started] = each
 
+    def followed_by(self, later: Unsaved) -> Unsaved:
+        """With what was changed after it."""
+        self.outages |= later.outages
+        self._officials |= later._officials
+        self._downtimes |= later._downtimes
+        return self
+
+    def forget_gone(self, engine: Engine) -> None:
+        """Leave out what the registry of this engine does not have: the ledger has ended it."""
+        self.outages = {name: outage for name, outage in self.outages.items() if not engine.is_gone(outage)}
+        self._downtimes = {key: each for key, each in self._downtimes.items() if engine.has(each.kind, each.element)}
+
     def save(self, connection: sa.Connection, now: float) -> None:
         """Write it."""
         kept.save(connection, Changes(self.outages, list(self._downtimes.values())), self._officials, now)
@@ -208,21 +264,26 @@ class Unsaved:
 
 @dataclass
 class Opened:
-    """What a registry goes on with: what is open, and facts with the agent and site that told them."""
+    """What a registry goes on with: what is open, planned work, and facts with the agent and site that told them."""
 
     outages: list[Outage]
     downtimes: list[Downtime]
+    windows: list[Window]
     facts: list[tuple[str, str, Fact]] = field(default_factory=list)
     unusable: int = 0
 
 
-def _open(connection: sa.Connection, registry: Registry, unsaved: Unsaved, now: float) -> Opened:
+def _save(connection: sa.Connection, unsaved: Unsaved, now: float) -> None:
+    unsaved.save(connection, now)
+
+
+def _open(connection: sa.Connection, unsaved: Unsaved, registry: Registry, now: float) -> Opened:
     """End what the registry no longer has, when it was loaded; read what is open then, and what devices are and see, as
     they said last: they say it again only after hours, or when it changes."""
     unsaved.save(connection, now)
     kept.end_gone(connection, registry, min(now, registry_loaded(connection) or now))
     outages, downtimes, unusable = kept.load_open(connection)
-    opened = Opened(outages, downtimes, unusable=unusable)
+    opened = Opened(outages, downtimes, kept.windows(connection, now), unusable=unusable)
     told = sa.select(facts).where(facts.c.kind.in_(("neighbours", "device"))).order_by(facts.c.seen)
     for row in connection.execute(told):
         try:

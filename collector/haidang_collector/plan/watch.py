@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -27,6 +27,8 @@ from haidang_collector.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 _SECONDS = 60.0
+# Figures that were made longer ago are not shown.
+_CURRENT_SECONDS = 300.0
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -45,15 +47,22 @@ class World(Protocol):
 
 
 class PlanWatch:
-    """`blocks` are the families to expose, as text."""
+    """Fed by what comes in, asked for `blocks`."""
 
-    def __init__(self, ledger: Ledger, telemetry: Telemetry) -> None:
+    def __init__(self, ledger: Ledger, telemetry: Telemetry, clock: Callable[[], float] = time.time) -> None:
         self.evidence = Evidence()
-        self.blocks: list[tuple[str, bytes]] = []
+        self._blocks: list[tuple[str, bytes]] = []
+        self._made = float("-inf")
+        self._clock = clock
         self._ledger = ledger
         self._telemetry = telemetry
         self._news = asyncio.Event()
-        self._looked = time.time()
+        self._looked = clock()
+
+    @property
+    def blocks(self) -> list[tuple[str, bytes]]:
+        """The families to expose, as text; none while a ledger that fails or hangs keeps them from being made."""
+        return self._blocks if 0 <= self._clock() - self._made <= _CURRENT_SECONDS else []
 
     def take(self, live: Iterable[Prepared]) -> None:
         """What a delivery held."""
@@ -84,17 +93,17 @@ class PlanWatch:
 
     async def turn(self, world: World) -> None:
         """Once. Raises LedgerError."""
-        now = time.time()
+        now = self._clock()
         registry = world.registry
         if registry is None:
-            self.blocks = []
+            self._blocks = []
             return
         self.evidence.look(world.engine, now)
         found = await self._ledger.run(counts.count, registry, now)
         figures = compute(registry, self.evidence, found.workstations, now)
         self._looked = await self._ledger.run(counts.tell_new_devices, registry, self._looked, now)
         await self._ledger.run(_keep, registry, figures, now)
-        self.blocks = families_of(_samples(registry, found, figures))
+        self._blocks, self._made = families_of(_samples(registry, found, figures)), now
 
 
 def _keep(connection: sa.Connection, registry: Registry, figures: Figures, now: float) -> None:
