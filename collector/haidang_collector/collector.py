@@ -75,7 +75,9 @@ class Collector:
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
-        self.outages = Watch(self.ledger, settings, self.telemetry, self.time_base.now)
+        self.outages = Watch(
+            self.ledger, settings, self.telemetry, self.time_base.now, lambda: self.time_base.anchor
+        )  # fmt: skip
         self.plan = PlanWatch(self.ledger, self.telemetry, self.time_base.now)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
@@ -102,10 +104,10 @@ class Collector:
 
     async def start(self) -> None:
         """Make the exposition complete again from the ledger."""
-        await self._watch_once()
         now = self.time_base.now()
         await self.ledger.run(known_time.begin, now)
         await self.ledger.run(redate, self.time_base.anchor, now)
+        await self._watch_once()
         rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
         for row in rows:
             self._attempt("start", f"{row.source} of {row.agent}", self._show_again, row, now)
@@ -286,7 +288,8 @@ class Collector:
             if moved := self.time_base.follow():
                 log.warning("this machine's clock was set by %+.1f s: what is current is dated anew", moved)
                 self.latest.move(moved)
-                self.outages.begin_again()
+                self.outages.begin_again(moved)
+                self.plan.move(moved)
                 self.certificates.read_again()
             try:
                 await self._watch_once()

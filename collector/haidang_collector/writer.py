@@ -129,7 +129,8 @@ class Writer:
         """One outcome (or the problem of a revoked agent) for each batch."""
         rows = _Rows()
         if self._anchor != self._dated_by:
-            moved = redate(connection, self._anchor, self._now)
+            redate(connection, self._anchor, self._now)
+            moved = self._anchor - self._dated_by  # also when another dated the ledger before
             self._shown_changed.update({key: shown.moved(moved) for key, shown in self._shown.items()})
         speaking = may_speak(connection, {batch.agent for batch in batches})
         results = [self._batch(connection, batch, rows, speaking[batch.agent]) for batch in batches]

@@ -19,17 +19,26 @@ from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import time_base as module
-from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.tables import downtimes, outages
+from haidang_collector.ledger.tables import measured as spans
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.evidence import PathState
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.watch import Watch
+from haidang_collector.plan.evidence import Appliance
+from haidang_collector.plan.evidence import Evidence as PlanEvidence
+from haidang_collector.plan.figures import compute
+from haidang_collector.plan.watch import PlanWatch
+from haidang_collector.registry import Registry
 from haidang_collector.registry_file import load_registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Outcome, Writer
 
 from tests.conftest import REGISTRY, report
+from tests.unit.province import SITES, registry
+from tests.unit.test_registries import World
 
 UNIX = 1.7e9
 LIMITS = Limits()
@@ -206,6 +215,156 @@ def test_after_a_step_nothing_is_known_but_what_is_open(tmp_path: Path) -> None:
     assert not after.evaluate(UNIX - 3600.0).outages
     assert after.site_states[site] == "unknown"
     ledger.close()
+
+
+HOURS = 7 * 3600.0
+
+
+def province(folder: Path) -> World:
+    world = World(Ledger(folder))
+    world.load(Registry.model_validate(registry()))
+    return world
+
+
+def paths(world: World, *down: str) -> None:
+    samples = [
+        {"metric": "haidang_path_reachable", "labels": {"target": site}, "value": int(site not in down)}
+        for site in SITES
+        if site != "ttdl"
+    ]
+    world.say("sw-ttdl", "ttdl", "path_state", samples=samples)
+
+
+@pytest.mark.parametrize("set_by", [HOURS, -HOURS, 30 * 86400.0, -30 * 86400.0])
+@pytest.mark.parametrize("how", ["running", "killed", "while nothing runs"])
+def test_what_is_open_when_the_clock_is_set_is_as_old_as_it_was_and_ends_in_time(
+    tmp_path: Path, set_by: float, how: str
+) -> None:
+    world = province(tmp_path)
+    world.run(20, lambda: paths(world))
+    world.run(60, lambda: paths(world, "x1"))
+    world.set_clock(set_by, running=how != "while nothing runs")
+    if how != "running":
+        world.restart()
+    world.run(30, lambda: paths(world, "x1"))
+    began, back = world.now - 89, world.now + 1
+    (outage,) = world.rows(outages)
+    assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), None)
+    assert world.watch.engine is not None
+    assert world.watch.engine.outages[outage.id].started == pytest.approx(began, abs=EXACT)
+    world.run(60, lambda: paths(world))
+    (outage,) = world.rows(outages)
+    assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), pytest.approx(back, abs=EXACT))
+    found = {row.element: (row.started, row.ended) for row in world.rows(downtimes)}
+    assert found.keys() == {"x1", "hub-x1"}
+    assert len(world.rows(downtimes)) == 2
+    for started, ended in found.values():
+        assert (started, ended) == (pytest.approx(began, abs=EXACT), pytest.approx(back, abs=1.5))
+    assert world.watch.engine.outages == {}
+
+
+def test_after_another_boot_nothing_that_is_open_began_in_the_future(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = province(tmp_path)
+    world.run(60, lambda: paths(world, "x1"))
+    monkeypatch.setattr(module, "boot", lambda: "another")
+    world.set_clock(-HOURS, running=False)
+    world.restart()
+    (outage,) = world.rows(outages)
+    assert outage.started == world.now
+    world.run(60, lambda: paths(world))
+    (outage,) = world.rows(outages)
+    assert outage.started <= outage.ended <= world.now
+
+
+def test_what_a_failing_disk_kept_out_is_dated_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = province(tmp_path)
+    world.run(20, lambda: paths(world))
+
+    async def fail(*_: object) -> None:
+        world.set_clock(-60.0)  # while the write is on its way
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.ledger, "run", fail)
+        for _ in range(10):
+            paths(world, "x1")
+            world.watch.look(world.now)
+            world.now += 1
+        assert list(world.watch.engine.outages if world.watch.engine else ()) != []
+        with pytest.raises(LedgerError):
+            asyncio.run(world.watch.keep(world.now))
+    began = world.now - 10
+    world.run(1)
+    assert [row.started for row in world.rows(outages)] == [pytest.approx(began, abs=EXACT)]
+    assert [row.started for row in world.rows(downtimes)] == [pytest.approx(began, abs=EXACT)] * 2
+
+
+def test_what_is_measured_after_the_clock_was_set_back_is_written_at_once(tmp_path: Path) -> None:
+    world = province(tmp_path)
+    world.run(30, lambda: paths(world))
+    world.set_clock(-HOURS)
+    back = world.now
+    world.run(30, lambda: paths(world))
+    begins, ends = min((row.begins, row.ends) for row in world.rows(spans) if row.element == "x1")
+    assert back <= begins <= back + 2
+    assert ends > back + 15
+
+
+def test_what_a_site_said_of_its_return_is_dated_anew_while_it_waits(tmp_path: Path) -> None:
+    world = province(tmp_path)
+    world.run(20, lambda: paths(world))
+    world.run(30, lambda: paths(world, "x1"))
+    back = {"kind": "path_up", "at": world.now - 1, "body": {"target": "ttdl"}}
+    world.say("sw-x1", "x1", "path_state", late=True, ago=1, events=[back])  # before the center sees it
+    world.run(1, lambda: paths(world, "x1"))
+    world.set_clock(-HOURS)
+    returned = world.now - 2
+    world.run(70, lambda: paths(world))
+    found = {row.element: row.ended for row in world.rows(downtimes)}
+    assert found["x1"] == pytest.approx(returned, abs=EXACT)
+
+
+@pytest.mark.parametrize("days", [0, 1, 10, 29, 31])
+def test_what_was_seen_by_a_clock_that_was_ahead_meets_no_figure(days: int) -> None:
+    document = registry()
+    document["services"] = [
+        {"id": "vb", "kind": "document_system", "site": "ttdl", "url": "https://a/", "serves": "all", "agent": "p",
+         "documents": {"url": "https://a/n", "count": "n", "electronic": "e"}},
+    ]  # fmt: skip
+    document["devices"].append({"id": "fw", "site": "x1", "role": "appliance", "address": "10.0.0.1"})
+    known = Registry.model_validate(document)
+    ahead = UNIX + 30 * 86400.0
+    seen = PlanEvidence()
+    seen.use(known)
+    seen.services["vb"] = (True, ahead)
+    seen.documents["vb", "x1"], seen.electronic["vb", "x1"] = (10, ahead), 5
+    seen.appliances["fw"] = Appliance(ahead, True)
+    seen.circuits_up["hub-x1"] = ahead
+    figures = ("document_system", "appliance", "fiber")
+    found = compute(known, seen, {}, UNIX + days * 86400.0 + 3600).sites
+    assert [found["x1", figure].ratio for figure in figures] == [0, 0, days == 30]
+    assert ("x1", "electronic_documents") not in found or days == 31
+    # What is dated anew when the clock is set counts for as long as it would have.
+    seen.move(-30 * 86400.0)
+    found = compute(known, seen, {}, UNIX + 60).sites
+    assert [found["x1", figure].ratio for figure in (*figures, "electronic_documents")] == [1, 1, 1, 0.5]
+
+
+def test_figures_that_were_made_are_as_old_as_they_were_when_the_clock_is_set(tmp_path: Path) -> None:
+    class Known:
+        registry, engine = Registry.model_validate(registry()), None
+
+    now = UNIX
+    plan = PlanWatch(Ledger(tmp_path), Telemetry(), lambda: now)
+    plan.use(Known.registry)
+    asyncio.run(plan.turn(Known()))
+    now -= HOURS
+    plan.move(-HOURS)
+    assert plan.blocks
+    now += 3600
+    assert plan.blocks == []
 
 
 def test_a_report_is_as_old_as_its_measuring_not_as_its_being_kept(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages
+from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages, time_base
 from haidang_collector.ledger.tables import registry as registries
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.watch import Watch
@@ -40,17 +40,25 @@ class World:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.now = START
+        self._anchor = 0.0
         self._sequence = 0
         self.registry: Registry | None = None
         with ledger.transaction() as connection:
-            for table in (registries, outages, outage_revisions, downtimes, measured, facts):
+            for table in (registries, outages, outage_revisions, downtimes, measured, facts, time_base):
                 connection.execute(sa.delete(table))
         self.restart()
 
     def restart(self) -> None:
         """A collector that was killed, and started again."""
-        self.watch = Watch(self.ledger, Settings(), Telemetry(), lambda: self.now)
+        self.watch = Watch(self.ledger, Settings(), Telemetry(), lambda: self.now, lambda: self._anchor)
         self._use()
+
+    def set_clock(self, seconds: float, *, running: bool = True) -> None:
+        """The machine's clock is set by so much."""
+        self.now += seconds
+        self._anchor += seconds
+        if running:
+            self.watch.begin_again(seconds)
 
     def load(self, registry: Registry, *, running: bool = True) -> None:
         with self.ledger.transaction() as connection:
@@ -72,9 +80,9 @@ class World:
         if engine is not None:
             expose(engine, openmetrics=True)
 
-    def say(self, agent: str, site: str, source: str, *, late: bool = False, **content: Any) -> None:
+    def say(self, agent: str, site: str, source: str, *, late: bool = False, ago: float = 300, **content: Any) -> None:
         self._sequence += 1
-        taken = self.now - (300 if late else 0)
+        taken = self.now - (ago if late else 0)
         report = {
             "agent": agent, "epoch": 1, "sequence": self._sequence, "source": source, "taken": taken, "interval": 5,
             "samples": [], "facts": [], "events": [], **content,
@@ -135,6 +143,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("load"), REGISTRIES),
     st.tuples(st.just("load while down"), REGISTRIES),
     st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("clock"), st.tuples(st.integers(-30_000, 30_000), st.booleans())),
     st.tuples(st.just("paths"), st.tuples(st.sampled_from(NAMES), STATES, st.booleans())),
     st.tuples(st.just("links"), st.tuples(st.sampled_from(PAIRS), st.integers(0, 1), st.booleans())),
     st.tuples(st.just("ports"), st.tuples(st.sampled_from(PAIRS), st.integers(0, 1), st.booleans(), st.booleans())),
@@ -150,6 +159,10 @@ def act(world: World, what: str, how: Any) -> None:
         world.restart()
     elif what == "restart":
         world.restart()
+    elif what == "clock":
+        world.set_clock(how[0], running=how[1])
+        if not how[1]:
+            world.restart()
     elif what == "pass":
         world.run(how)
     elif what == "paths":
@@ -207,6 +220,9 @@ def test_nothing_raises_and_nothing_stays_open_of_what_is_not_there(
                 assert row.site == world.registry.center if row.kind == "center" else row.site in sites
     assert world.counted() == 0
     assert {row.begins <= row.ends for row in world.rows(measured)} <= {True}
+    for row in (*world.rows(outages), *world.rows(downtimes)):
+        assert row.started <= (world.now if row.ended is None else row.ended)
+    assert len(world.open_elements()) == sum(row.ended is None for row in world.rows(downtimes))
 
 
 RING = [("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")]

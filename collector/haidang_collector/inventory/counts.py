@@ -93,8 +93,8 @@ def tell_new_devices(connection: sa.Connection, registry: Registry, since: float
     newest = since
     for site, devices in _new_on_sensitive(connection, registry, since).items():
         for mac, address, manufacturer, first_seen in devices:
-            newest = max(newest, first_seen)
-            if first_seen > since:
+            if since < first_seen <= now:  # beyond it a clock was wrong, and nothing would be told until then
+                newest = max(newest, first_seen)
                 body = {"mac": mac, "address": address, "manufacturer": manufacturer}
                 values = {"agent": "", "site": site, "kind": "network_device_new", "at": first_seen, "received": now}
                 connection.execute(sa.insert(events).values(**values, body=json.dumps(body, ensure_ascii=False)))

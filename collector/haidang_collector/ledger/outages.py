@@ -49,15 +49,24 @@ def save(connection: sa.Connection, changes: Changes, officials: dict[str, int],
     """Write what an evaluation changed. `officials` are those of each outage's sites."""
     for outage in changes.outages.values():
         values = {**_values(outage), "officials": officials[outage.id], "revision": 0, "updated": now}
-        # Its beginning may have been said better by a late report.
+        # Its beginning may have been said better by a late report, or was dated anew when the clock was set.
         kept = {name: value for name, value in values.items() if name not in ("id", "revision", "started")}
+        kept["ended"] = sa.func.max(outage.ended, outages.c.started)
         connection.execute(insert(outages).values(**values).on_conflict_do_update(index_elements=["id"], set_=kept))
     for downtime in changes.downtimes:
         values = {
             "kind": downtime.kind, "element": downtime.element, "started": downtime.started,
             "ended": downtime.ended, "outage": downtime.outage, "reason": downtime.reason,
         }  # fmt: skip
-        ended = {"ended": downtime.ended, "outage": downtime.outage}
+        ended = {"ended": sa.func.max(downtime.ended, downtimes.c.started), "outage": downtime.outage}
+        # An element is down once at a time: what is open of it is this one, whenever it is known to have begun.
+        opened = (
+            downtimes.c.kind == downtime.kind,
+            downtimes.c.element == downtime.element,
+            downtimes.c.ended.is_(None),
+        )
+        if connection.execute(sa.update(downtimes).where(*opened).values(**ended)).rowcount:
+            continue
         connection.execute(
             insert(downtimes).values(**values).on_conflict_do_update(
                 index_elements=["kind", "element", "started"], set_=ended

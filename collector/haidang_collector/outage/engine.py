@@ -74,6 +74,12 @@ class Engine:
                 self.outages[outage.id] = outage
         self.downtimes = {(each.kind, each.element): each for each in downtimes if self.has(each.kind, each.element)}
 
+    def move(self, seconds: float, now: float) -> None:
+        """The clock was set by so much: what is open is as old as it was."""
+        for outage in self.outages.values():
+            outage.move(seconds, now)
+        self.downtimes = {key: each.moved(seconds, now) for key, each in self.downtimes.items()}
+
     def has(self, kind: str, element: str) -> bool:
         """Whether the registry has such a site or circuit, which can be down: the center is where it is looked from."""
         return element in (self._sites if kind == "site" else self._circuits) and element != self.registry.center
@@ -286,7 +292,7 @@ class Engine:
             if well is None:
                 continue
             if outage.clear_since is None:
-                outage.clear_since, outage.down = max(well, outage.started), set()
+                outage.clear_since, outage.down = min(max(well, outage.started), now), set()
                 changes.outages[outage.id] = outage
             flapping = outage.flaps >= _FLAPS
             hold = self.settings.flapping_hold_seconds if flapping else self.settings.hold_seconds

@@ -62,8 +62,9 @@ class Keeper:
                 self._live[kind, element] = _Span(taken, taken, expires)
 
     def begin_again(self) -> None:
-        """The clock was set: what is seen from now on follows nothing that was."""
+        """The clock was set: what is seen from now on follows nothing that was, and is written when it is time now."""
         self._live.clear()
+        self._due = 0.0
 
     def take(self, prepared: Prepared, proofs: Proofs, now: float) -> int:
         """Note what a late report proves; how much there was no room for, or is of no time that can be meant."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from haidang_collector.outage.cause import Cause, Kind
@@ -37,6 +37,12 @@ class Outage:
     clear_since: float | None = None
     ended: float | None = None
 
+    def move(self, seconds: float, now: float) -> None:
+        """The clock was set by so much and says now: what is open is as old as it was, and nothing began later."""
+        if self.ended is None:
+            self.started = min(self.started + seconds, now)
+            self.clear_since = None if self.clear_since is None else min(self.clear_since + seconds, now)
+
 
 @dataclass(frozen=True)
 class Downtime:
@@ -48,6 +54,10 @@ class Downtime:
     outage: str = ""
     ended: float | None = None
     reason: str = ""
+
+    def moved(self, seconds: float, now: float) -> Downtime:
+        """The same when the clock was set, as outages are."""
+        return replace(self, started=min(self.started + seconds, now)) if self.ended is None else self
 
 
 class Says(StrEnum):

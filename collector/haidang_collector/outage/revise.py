@@ -78,6 +78,12 @@ class Reviser:
         self._ledger = ledger
         self._signs: deque[Sign] = deque()
         self._waiting: Counter[str] = Counter()
+        self._moved = 0.0
+
+    def move(self, seconds: float) -> None:
+        """The clock was set by so much: what was said is as old as it was."""
+        self._moved += seconds
+        self._signs = deque(replace(sign, at=sign.at + seconds) for sign in self._signs)
 
     def take(self, prepared: Prepared, witnesses: Witnesses, center: str, now: float) -> int:
         """Note what a report says of an earlier time; how much of it can't be used."""
@@ -100,16 +106,18 @@ class Reviser:
         some = [self._signs.popleft() for _ in range(min(len(self._signs), _A_TURN))]
         if not some:
             return 0
+        moved = self._moved
         try:
             done = await self._ledger.run(_revise, some, present().registry, present().graph, now)
         except LedgerError:
-            self._signs.extendleft(reversed(some))
+            self._signs.extendleft(replace(sign, at=sign.at + self._moved - moved) for sign in reversed(some))
             raise
         self._waiting.subtract(sign.agent for sign in some)
         self._waiting = +self._waiting
         for sign in dict.fromkeys(done.early):
-            self._put(sign)
-        for outage, own in done.better:
+            self._put(replace(sign, at=sign.at + self._moved - moved))
+        # What is open has other times by now than it was revised by when the clock was set meanwhile.
+        for outage, own in done.better if self._moved == moved else ():
             _tell(present(), outage, own)
         return done.unusable
 

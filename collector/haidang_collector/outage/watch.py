@@ -20,6 +20,7 @@ from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.agents import registry_loaded
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
+from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage import sla
 from haidang_collector.outage.documented import mismatches
 from haidang_collector.outage.engine import Engine
@@ -48,10 +49,18 @@ class Watch:
     event loop alone; what is written to the ledger and a change of the registry wait for each other."""
 
     def __init__(
-        self, ledger: Ledger, settings: Settings, telemetry: Telemetry, clock: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.time,
+        anchor: Callable[[], float] | None = None,
     ) -> None:
+        """`anchor` is that of the clock's time base: by it the ledger is dated before something is written."""
         self.engine: Engine | None = None
-        self._clock = clock
+        self._clock, self._anchor = clock, anchor
+        self._dated_by: float | None = None
+        self._moved = 0.0
         self._ledger = ledger
         self._settings = settings.outages
         self._telemetry = telemetry
@@ -100,9 +109,13 @@ class Watch:
                 return None
         return self.engine
 
-    def begin_again(self) -> None:
-        """The clock was set: when anything was seen is no longer known, and each is unknown until it is said again.
-        What is open stays so, and what devices see of their neighbours, which they say seldom."""
+    def begin_again(self, moved: float = 0.0) -> None:
+        """The clock was set by so many seconds: when anything was seen is no longer known, and each is unknown until it
+        is said again. What is open stays so, as old as it was, and what devices see of their neighbours, which they say
+        seldom."""
+        self._moved += moved
+        self._unsaved.move(moved, self._clock())
+        self._reviser.move(moved)
         before = self.engine
         if before is None:
             return
@@ -110,6 +123,7 @@ class Watch:
         evidence = Evidence(before.registry, neighbours=seen.neighbours, documented=seen.documented, names=seen.names)
         self.engine = Engine(before.registry, evidence, self._settings)
         self.engine.take_over(before)
+        self.engine.move(moved, self._clock())
         self._keeper.begin_again()
         self._windows_due = self._month_due = self._cables_due = 0.0
 
@@ -197,7 +211,7 @@ class Watch:
         """Write what is new, and read what the engine is told by the ledger. Raises LedgerError; what could not be
         written is, with the next time."""
         async with self._keeping:
-            if self._unsaved:
+            if self._unsaved or (self._anchor and self._anchor() != self._dated_by):
                 await self._write(_save, now)
             self._disbelieve("proof", await self._keeper.write(now))
             engine = self.engine
@@ -219,11 +233,16 @@ class Watch:
         """function(connection, what is not kept yet, *arguments) in the ledger. What is judged meanwhile comes after
         it; where the ledger fails, nothing of either is lost."""
         writing, self._unsaved = self._unsaved, Unsaved()
+        moved, anchor = self._moved, self._anchor() if self._anchor else None
+        dated_by = anchor if anchor != self._dated_by else None
         try:
-            return await self._ledger.run(function, writing, *arguments)
+            done: T = await self._ledger.run(_dated, dated_by, self._clock(), function, writing, *arguments)
         except BaseException:
+            writing.move(self._moved - moved, self._clock())
             self._unsaved = writing.followed_by(self._unsaved)
             raise
+        self._dated_by = anchor
+        return done
 
 
 class Unsaved:
@@ -244,6 +263,13 @@ class Unsaved:
             self._officials[name] = engine.officials(outage)
         for each in changes.downtimes:
             self._downtimes[each.kind, each.element, each.started] = each
+
+    def move(self, seconds: float, now: float) -> None:
+        """The clock was set by so much."""
+        for outage in self.outages.values():
+            outage.move(seconds, now)
+        moved = (each.moved(seconds, now) for each in self._downtimes.values())
+        self._downtimes = {(each.kind, each.element, each.started): each for each in moved}
 
     def followed_by(self, later: Unsaved) -> Unsaved:
         """With what was changed after it."""
@@ -271,6 +297,15 @@ class Opened:
     windows: list[Window]
     facts: list[tuple[str, str, Fact]] = field(default_factory=list)
     unusable: int = 0
+
+
+def _dated(
+    connection: sa.Connection, anchor: float | None, now: float, function: Callable[..., T], *arguments: Any
+) -> T:
+    """function(connection, *arguments) in a ledger that is dated by this time base; None for as it is."""
+    if anchor is not None:
+        redate(connection, anchor, now)
+    return function(connection, *arguments)
 
 
 def _save(connection: sa.Connection, unsaved: Unsaved, now: float) -> None:

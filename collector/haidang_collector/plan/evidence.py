@@ -47,6 +47,14 @@ class Evidence:
         self.documents = {key: counts for key, counts in self.documents.items() if key[0] in services}
         self.electronic = {key: count for key, count in self.electronic.items() if key[0] in services}
 
+    def move(self, seconds: float) -> None:
+        """The clock was set by so much: what was seen is as old as it was."""
+        for appliance in self.appliances.values():
+            appliance.answered += seconds if appliance.answered else 0.0
+        self.services = {name: (up, at + seconds) for name, (up, at) in self.services.items()}
+        self.documents = {key: (count, at + seconds) for key, (count, at) in self.documents.items()}
+        self.circuits_up = {name: at + seconds for name, at in self.circuits_up.items()}
+
     def take(self, prepared: Prepared) -> None:
         """Note what a report says."""
         kind, _, device = prepared.report.source.partition(":")

@@ -99,16 +99,20 @@ class _Reading:
                 self._appliances.setdefault(device.site, []).append(device.id)
         self._services = registry.services
 
+    def _within(self, seconds: float, at: float) -> bool:
+        """Whether that was so lately: what is of the future is of a clock that was wrong."""
+        return 0 <= self._now - at <= seconds
+
     def fiber(self, site: Site) -> Share:
         """A fiber circuit that carried traffic within the last 24 hours."""
         seen = (self._evidence.circuits_up.get(circuit, 0.0) for circuit in self._fibers.get(site.id, ()))
-        return Share(int(any(self._now - at <= DAY for at in seen)), 1)
+        return Share(int(any(self._within(DAY, at) for at in seen)), 1)
 
     def appliance(self, site: Site) -> Share:
         """One that is there, answers, and finds nothing wrong with itself."""
         for name in self._appliances.get(site.id, ()):
             known = self._evidence.appliances.get(name)
-            fresh = known and known.answers and self._now - known.answered <= _FRESH_SECONDS
+            fresh = known and known.answers and self._within(_FRESH_SECONDS, known.answered)
             if known and fresh and all(known.ok.values()):
                 return Share(1, 1)
         return Share(0, 1)
@@ -122,7 +126,7 @@ class _Reading:
         if not mine:
             return Share(0, 1) if kinds == ("document_system",) else None
         states = (self._evidence.services.get(each.id, (False, 0.0)) for each in mine)
-        up = sum(answers and self._now - at <= _FRESH_SECONDS for answers, at in states)
+        up = sum(answers and self._within(_FRESH_SECONDS, at) for answers, at in states)
         # One document system is enough; each service counts.
         return Share(min(up, 1), 1) if kinds == ("document_system",) else Share(up, len(mine))
 
@@ -134,7 +138,7 @@ class _Reading:
                 continue
             for unit in (site.id, "") if service.site == site.id else (site.id,):
                 count, at = self._evidence.documents.get((service.id, unit), (0.0, 0.0))
-                if self._now - at <= _COUNTS_SECONDS and (service.id, unit) in self._evidence.electronic:
+                if self._within(_COUNTS_SECONDS, at) and (service.id, unit) in self._evidence.electronic:
                     part += min(self._evidence.electronic[service.id, unit], count)
                     whole += count
         return Share(part, whole) if whole else None

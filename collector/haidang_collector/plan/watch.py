@@ -72,6 +72,12 @@ class PlanWatch:
             self._telemetry.disbelieved.labels("count").inc(self.evidence.disbelieved)
             self.evidence.disbelieved = 0
 
+    def move(self, seconds: float) -> None:
+        """The clock was set by so much: what was seen and made is as old as it was."""
+        self.evidence.move(seconds)
+        self._made += seconds
+        self._looked += seconds
+
     def use(self, registry: Registry | None) -> None:
         """Another registry is in force: the figures are made anew at once."""
         self.evidence.use(registry)
