@@ -23,6 +23,7 @@ from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.graph import of_registry, reached, topology, ways
 from haidang_collector.outage.measured import WRITE_SECONDS, Keeper, Proofs
 from haidang_collector.outage.model import Says, Seen
+from haidang_collector.outage.sla import Record, figures
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.registry import Registry
 from haidang_collector.rights import Rights
@@ -341,13 +342,38 @@ def test_a_center_that_was_cut_off_proves_no_circuit_down() -> None:
 
 def test_a_sites_own_probe_and_ports_prove_what_they_may_tell_of() -> None:
     found = proofs_of(say("sw-x1", "x1", "path_state", NOW - 500, NOW, samples=paths(ttdl=True)))
-    assert found == {("site", "x1", "up"), ("circuit", "hub-x1", "up"), ("circuit", "r2-hub", "up")}
+    # How it came to the center is not seen from there: of circuits only what ends at it is proven.
+    assert found == {("site", "x1", "own_up"), ("circuit", "hub-x1", "own_up")}
     assert proofs_of(say("sw-x1", "x1", "path_state", NOW - 500, NOW, samples=paths(ttdl=False))) == set()
     found = proofs_of(say("sw-hub", "hub", "path_state", NOW - 500, NOW, samples=paths(hub_x1=False, r2_hub=True)))
-    assert found == {("circuit", "hub-x1", "down"), ("circuit", "r2-hub", "up")}
+    assert found == {("circuit", "hub-x1", "own_down"), ("circuit", "r2-hub", "own_up")}
     for up, says in ((True, "link"), (False, "dark")):
         found = proofs_of(say("sw-hub", "hub", "host", NOW - 500, NOW, samples=port("sw-hub", "hub-x2", up=up)))
         assert found == {("circuit", "hub-x2", says)}
+
+
+def test_what_a_commune_says_late_takes_back_nothing_that_the_center_saw_down(ledger: Ledger) -> None:
+    """An hour's outage of a hub, and a commune behind it whose probe reaches the center by another way."""
+    keeper, known = Keeper(ledger), Registry.model_validate(registry())
+    proofs, behind, now = Proofs(known, Evidence(known).witnesses), {"hub", "x1", "x2", "x3"}, START + 7200
+    center = [
+        {"metric": "haidang_path_reachable", "labels": {"target": site}, "value": int(site not in behind)}
+        for site in SITES
+        if site != "ttdl"
+    ]
+    for at in range(0, 3600, 10):
+        keeper.take(say("sw-ttdl", "ttdl", "path_state", START + at, now, interval=10, samples=center), proofs, now)
+        own = paths(ttdl=True, hub_x1=True)
+        keeper.take(say("sw-x1", "x1", "path_state", START + at, now, interval=10, samples=own), proofs, now)
+    write(keeper, now)
+    with ledger.transaction() as connection:
+        record = Record(seen=kept.between(connection, START, now))
+    found = {each.element: each for each in figures(known, (START, START + 3600), record, now, 0.95)}
+    for element in ("r2-hub", "hub", "x1"):
+        assert found[element].down_seconds == found[element].measured_seconds == 3590
+    # Its own circuit is measured by it alone.
+    assert (found["hub-x1"].down_seconds, found["hub-x1"].measured_seconds) == (0, 3590)
+    assert found["hub-x2"].measured_seconds == 0
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,9 @@ def test_a_router_that_answers_no_echo_on_its_line_is_no_dead_line() -> None:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["cut", "repair", "power_off", "power_on", "swallow", "release", "isolate", "join", "pass"]),
+        st.sampled_from(
+            ["cut", "repair", "power_off", "power_on", "swallow", "release", "isolate", "join", "deliver", "pass"]
+        ),
         st.integers(0, 12),
         st.sampled_from([0.5, 2, 5, 8, 20]),
     ),
@@ -349,6 +351,8 @@ def test_whatever_happens_ends_with_nothing_open_and_every_downtime_dated(
             getattr(province, action)(site)
         elif action in ("swallow", "release"):
             (province.black.add if action == "swallow" else province.black.discard)(circuit)
+        elif action == "deliver":
+            province.say(f"pc-{site}", site, "host")
         elif action != "pass":
             province.isolated = action == "isolate"
         province.run(seconds)

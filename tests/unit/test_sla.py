@@ -353,7 +353,10 @@ def test_late_reports_fill_what_they_prove_as_they_say() -> None:
     assert late() == (0, 0, 0)
     assert late((Says.UP, 0, 1800)) == (1800, 0, 0)
     assert late((Says.DOWN, 600, 1800)) == (1200, 1200, 1)
-    assert late((Says.DOWN, 600, 1800), (Says.UP, 1200, 3600)) == (3000, 600, 1)  # the other end's probe got through
+    assert late((Says.DOWN, 600, 1800), (Says.UP, 1200, 3600)) == (3000, 600, 1)  # it got through again
+    assert late((Says.OWN_DOWN, 600, 1800), (Says.OWN_UP, 1200, 3600)) == (3000, 600, 1)
+    assert late((Says.OWN_DOWN, 600, 1800), (Says.UP, 0, 3600)) == (3600, 0, 0)
+    assert late((Says.DOWN, 600, 1800), (Says.OWN_UP, 0, 3600)) == (3600, 1200, 1)  # of what the center saw
     assert late((Says.LINK, 0, 1800), (Says.DOWN, 600, 1200)) == (1800, 600, 1)  # a carrier that lets nothing through
     assert late((Says.DARK, 600, 1200), (Says.UP, 0, 3600)) == (3600, 600, 1)
     assert late((Says.DOWN, -600, 4200)) == (3600, 3600, 1)  # what the engine judged stands
@@ -378,7 +381,9 @@ def test_figures_are_what_counting_second_by_second_gives(
     counted = set(range(50)) - work
     live = seconds(Says.LIVE)
     down = {n for begins, ends in downs for n in range(begins, ends)} & live
-    down |= (seconds(Says.DARK) | (seconds(Says.DOWN) - seconds(Says.UP))) - live
+    late = seconds(Says.DARK) | (seconds(Says.DOWN) - seconds(Says.UP))
+    late |= seconds(Says.OWN_DOWN) - seconds(Says.UP, Says.OWN_UP)
+    down |= late - live
     assert found.counted_seconds == len(counted)
     assert found.measured_seconds == len(seconds(*Says) & counted)
     assert found.down_seconds == len(down & counted)

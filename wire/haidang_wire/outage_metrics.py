@@ -29,7 +29,7 @@ OUTAGE_METRICS = (
         "",
         ("circuit", "carrier"),
         "1 while something current tells that the circuit carries traffic (a port at an end, a probe along it, a site"
-        " reached over it alone), 0 while it tells that it carries nothing; absent while nothing tells.",
+        " that answers over it alone), 0 while it tells that it carries nothing; absent while nothing tells.",
         "1 a circuit",
     ),
     _judged(

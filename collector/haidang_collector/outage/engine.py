@@ -101,13 +101,16 @@ class Engine:
         changes = Changes()
         lost = set(picture.down)
         unknown = set(self._sites) - lost - set(picture.up) - {self.registry.center}
-        found = regions(self.graph, lost, picture.circuits_down, unknown) if lost else []
+        # Where a failure lies is told by routers that do not answer; who is heard all the same is not cut off by it.
+        silent = lost | self.sight.unreached(picture) if lost else lost
+        found = regions(self.graph, silent, picture.circuits_down, unknown) if lost else []
+        found = [region for region in found if region.sites & lost]
         isolated = self._isolated(picture, found)
         if isolated:
             self._meet_isolation(picture, now, changes)
         else:
             self._meet(found, picture, now, changes)
-        lost = lost.union(*(region.sites for region in found)) if found else lost
+        lost = lost.union(*(region.sites for region in found)) - picture.heard.keys()
         # What nothing can tell of is taken for lost with what lies behind it, and comes back with that.
         picture.up_again = dict.fromkeys(self._sites.keys() - self.sight.sites_watched - lost, now) | picture.up
         self._meet_circuits(lost, picture, now, changes, isolated=isolated)
@@ -118,17 +121,17 @@ class Engine:
     def _doubt_what_was_heard(self, picture: Picture, now: float) -> None:
         """A delivery shows that its site was reached then. When ports on every way to it went dark after that, its
         router is still silent, and nothing more comes, it is cut off again: so when a line flaps."""
-        for site, heard in picture.heard.items():
+        for site, heard in list(picture.heard.items()):
             told = {name: self.sight.went_dark(name, heard) for name in picture.circuits_down}
             dark = {name: at for name, at in told.items() if at is not None and now - at >= _UNHEARD_SECONDS}
             if dark and site not in reached(self.graph, (), dark):
-                del picture.up[site]
+                del picture.up[site], picture.heard[site], picture.silent[site]
                 picture.down[site] = min(dark.values())
                 self.sight.forget_heard(site, max(dark.values()))
 
     def _isolated(self, picture: Picture, found: list[Region]) -> bool:
         """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""
-        if picture.up or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
+        if picture.answering or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
             return False
         directions = {place for region in found for place in region.frontier or region.entries}
         return len(directions) > 1
@@ -143,10 +146,11 @@ class Engine:
             if outage is None and not self._settled(region, picture, now):
                 waiting.add(region.frontier or region.entries)
                 continue
-            sites = set(region.sites) - self._of_others(region, outage)
+            sites = set(region.sites) - self._of_others(region, outage) - picture.heard.keys()
             started = min((picture.down[site] for site in region.sites if site in picture.down), default=now)
             if outage is None:
-                outage = self._open("site", region.entries[0], region.frontier, started, now, changes)
+                entry = next((site for site in region.entries if site not in picture.heard), region.entries[0])
+                outage = self._open("site", entry, region.frontier, started, now, changes)
             covered.add(outage.id)
             why = outage.cause
             # While sites come back one after the other, other circuits lie between them: they are not what failed.
@@ -306,7 +310,7 @@ class Engine:
         if outage.kind == "circuit":
             return self._carries_since(outage.circuit, outage.started, picture, now)
         if outage.kind == "center":
-            return min(picture.up.values()) if picture.up else None
+            return min((picture.up[site] for site in picture.answering), default=None)
         others = {site for other in self.outages.values() if other is not outage for site in other.down}
         own = outage.sites - others
         if not own <= picture.up_again.keys():
@@ -365,7 +369,9 @@ class Engine:
     def _circuit_ended(self, name: str, outage: Outage | None, picture: Picture, now: float) -> float | None:
         """When a circuit that was down carried something again; None while that is not known."""
         started = self.downtimes["circuit", name].started
-        since = self.sight.circuit_up_since(name, started) or (outage.clear_since if outage else None)
+        # Sites that are back because they are heard again did not come back over it.
+        cleared = outage.clear_since if outage and outage.sites & picture.answering else None
+        since = self.sight.circuit_up_since(name, started) or cleared
         return since or self._carries_since(name, started, picture, now)
 
     def _note_downtimes(

@@ -153,13 +153,18 @@ class Proofs:
             for name, labels, value in prepared.kept()
             if name == "haidang_path_reachable" and self._witnesses.of_path(agent, site, labels["target"])
         }
+        up, down = (Says.UP, Says.DOWN) if site == self._center else (Says.OWN_UP, Says.OWN_DOWN)
         for target in told.keys() & self._circuits:
-            yield "circuit", target, Says.UP if told[target] else Says.DOWN
+            yield "circuit", target, up if told[target] else down
         if site == self._center:
             yield from self._of_sites({target: up for target, up in told.items() if target in self._sites})
         elif told.get(self._center):
-            # That it does not reach the center may be the center's own doing.
-            yield from self._reached({site})
+            # That it does not reach the center may be the center's own doing. That it does proves what ends at it: how
+            # it came there is not seen from here.
+            yield "site", site, up
+            for circuit in self._ways.get(site, ()):
+                if site in self._graph.ends[circuit]:
+                    yield "circuit", circuit, up
 
     def _of_sites(self, told: dict[str, bool]) -> Iterator[Of]:
         """What the center's probe says of sites, and what that says of circuits."""

@@ -5,30 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
-from haidang_collector.outage.graph import of_registry, ways
+from haidang_collector.outage.graph import of_registry, reached, ways
 from haidang_collector.registry import Registry
 
 Told = tuple[float, float]  # taken, expires
 
 # A site whose agent delivers so long after its router fell silent is reached: the router only keeps still.
 _HEARD_AFTER_SECONDS = 1.0
+# Routers that fall silent within so much of each other do so for one reason.
+_TOGETHER_SECONDS = 15.0
 
 
 @dataclass
 class Picture:
     """Values are since when, in Unix seconds. A site that is neither up nor down is not known; `doubtful` ones are up
-    and do not answer now; `heard` ones are up only because something of theirs was delivered, at that time; `up_again`
-    has those that are up and those that are taken for it, because nothing can tell of them. `sites_told` and
-    `circuits_told` are those of which something current tells: when it was seen, and until when that is current."""
+    and do not answer now; `heard` ones are up only because something of theirs was delivered, at that time, by whatever
+    way, and `silent` is since when their routers do not answer; `up_again` has those that are up and those that are
+    taken for it, because nothing can tell of them. `sites_told` and `circuits_told` are those of which something
+    current tells: when it was seen, and until when that is current."""
 
     up: dict[str, float] = field(default_factory=dict)
     down: dict[str, float] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
     heard: dict[str, float] = field(default_factory=dict)
+    silent: dict[str, float] = field(default_factory=dict)
     up_again: dict[str, float] = field(default_factory=dict)
     circuits_down: dict[str, float] = field(default_factory=dict)
     sites_told: dict[str, Told] = field(default_factory=dict)
     circuits_told: dict[str, Told] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> set[str]:
+        """The sites whose routers answer: they alone show that the circuits to them carry something."""
+        return self.up.keys() - self.heard.keys()
 
 
 class Sight:
@@ -39,7 +48,8 @@ class Sight:
         self.evidence = evidence
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}
-        self._ways = ways(of_registry(registry))
+        self._graph = of_registry(registry)
+        self._ways = ways(self._graph)
         self._heard_since: dict[str, float] = {}
         self._forgotten: dict[str, float] = {}
         center = self._sites.get(registry.center)
@@ -67,7 +77,7 @@ class Sight:
                     picture.doubtful.add(name)
             elif heard > max(state.since + _HEARD_AFTER_SECONDS, self._forgotten.get(name, 0.0)):
                 picture.up[name] = self._heard_since.setdefault(name, heard)
-                picture.heard[name] = heard
+                picture.heard[name], picture.silent[name] = heard, state.since
             else:
                 self._heard_since.pop(name, None)
                 picture.down[name] = state.since
@@ -86,11 +96,23 @@ class Sight:
             told += [(state.taken, state.expires) for state in self._along(name, now)]
             if told:
                 picture.circuits_told[name] = max(told)
-        # A site that is reached was reached over every circuit without which it can't be.
-        for site in picture.up:
+        # A site that answers was reached over every circuit without which it can't be. One that is only heard may have
+        # delivered by any other way: a telephone, a laptop at home.
+        for site in picture.answering:
             for name in self._ways.get(site, ()):
                 if site in picture.sites_told and name not in picture.circuits_told:
                     picture.circuits_told[name] = picture.sites_told[site]
+
+    def unreached(self, picture: Picture) -> set[str]:
+        """Heard sites behind a failure or at it: what they deliver moves it nowhere. A router keeps only still where
+        the way to it is reached, and where it did not fall silent with one next to it."""
+        together = {
+            site
+            for site, since in picture.silent.items()
+            for _, other in self._graph.neighbours[site]
+            if other in picture.down and abs(picture.down[other] - since) <= _TOGETHER_SECONDS
+        }
+        return picture.heard.keys() - reached(self._graph, picture.down.keys() | together, ())
 
     def forget_heard(self, site: str, until: float) -> None:
         """What was delivered until then shows nothing any more; the next delivery begins anew."""

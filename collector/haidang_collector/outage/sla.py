@@ -149,8 +149,10 @@ def _one(
     said = {says: merged(seen.get(says, ()), within) for says in Says}
     live = said[Says.LIVE]
     # What the engine judged stands; where it was away, late reports say: a port without link is down whatever probes
-    # say, a path that answered is up.
-    late_down = without(merged([*said[Says.DARK], *without(said[Says.DOWN], said[Says.UP])], within), live)
+    # say, a path that answered is up. What those at its ends say gives way to what the center's probe says.
+    center_down = without(said[Says.DOWN], said[Says.UP])
+    own_down = without(said[Says.OWN_DOWN], merged([*said[Says.UP], *said[Says.OWN_UP]], within))
+    late_down = without(merged([*said[Says.DARK], *center_down, *own_down], within), live)
     measured = without(merged([part for parts in said.values() for part in parts], within), work)
     spans = [(each, merged([(each.started, each.ended or within[1])], within)) for each in downtimes]
     counted = [(each, without(both(parts, live), work)) for each, parts in spans]
