@@ -206,12 +206,12 @@ def test_after_a_step_nothing_is_known_but_what_is_open(tmp_path: Path) -> None:
     before.downtimes["site", site] = Downtime("site", site, UNIX, "x")
     before.evidence.paths["probe", site] = PathState(True, UNIX, 0.0, UNIX, UNIX + 10)
     before.evidence.heard[site] = UNIX + 3600.0
-    before.evidence.documented["d"] = []
+    before.evidence.documented.note("a", "d", [])
     watch.begin_again()
     after = watch.engine
     assert after is not None
     assert (after.outages, after.downtimes) == (before.outages, before.downtimes)
-    assert (after.evidence.paths, after.evidence.heard, after.evidence.documented) == ({}, {}, {"d": []})
+    assert (after.evidence.paths, after.evidence.heard, after.evidence.documented.seen) == ({}, {}, {"d": []})
     assert not after.evaluate(UNIX - 3600.0).outages
     assert after.site_states[site] == "unknown"
     ledger.close()

@@ -381,10 +381,8 @@ def test_facts_count_after_a_restart_as_they_do_live(ledger: Ledger, agent: str,
     world.load(Registry.model_validate(document))
     for _ in range(2):
         assert world.watch.engine is not None
-        evidence = world.watch.engine.evidence
-        assert (list(evidence.documented), evidence.system_names) == (
-            ([device], {"nhà": device}) if counts else ([], {})
-        )
+        documented = world.watch.engine.evidence.documented
+        assert (list(documented.seen), documented.system_names) == (([device], {"nhà": device}) if counts else ([], {}))
         asyncio.run(world.watch.turn(world.now))
         assert [each.problem for each in world.watch.engine.mismatches] == (["wrong_device"] if counts else [])
         world.restart()

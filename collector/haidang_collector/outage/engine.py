@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from haidang_collector.outage import cause as causes
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.documented import Mismatch
+from haidang_collector.outage.documented import Cables, Mismatch
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
@@ -54,6 +54,7 @@ class Engine:
         self.sla_budgets_used: dict[str, float] = {}
         self.measured_ratios: dict[str, float] = {}
         self.mismatches: list[Mismatch] = []
+        self.cables = Cables(registry)
         self.sight = Sight(registry, evidence)
         self._sites = {site.id: site for site in registry.sites}
         self._circuits = {circuit.id: circuit for circuit in registry.circuits}

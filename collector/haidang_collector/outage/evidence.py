@@ -6,7 +6,6 @@ site or along a circuit, the power of a site. All times are Unix seconds of the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from haidang_wire.report import Event, Fact
 
 from haidang_collector.ingest import Prepared
-from haidang_collector.outage.documented import Neighbour
+from haidang_collector.outage.documented import Documented
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
 from haidang_collector.registry import Registry
@@ -27,7 +26,6 @@ _DARK_DBM = -33.0
 _LIGHT_DBM = (-100.0, 100.0)
 # No path has been as it is for longer than a probe has run.
 _LONGEST_STATE_SECONDS = 1000 * 86400.0
-_MOST_NEIGHBOURS = 1000
 
 
 @dataclass
@@ -70,9 +68,9 @@ class PowerSign:
 
 @dataclass
 class Evidence:
-    """Everything the engine judges by; `documented` is what devices see of their neighbours, `names` what devices
-    call themselves, `spoke` when a probe last told of any path and until when that is current, `disbelieved` counts
-    what was said of times that can't be meant."""
+    """Everything the engine judges by; `documented` is what devices are and see of their neighbours, `spoke` when a
+    probe last told of any path and until when that is current, `disbelieved` counts what was said of times that can't
+    be meant."""
 
     registry: Registry
     paths: dict[tuple[str, str], PathState] = field(default_factory=dict)
@@ -80,8 +78,7 @@ class Evidence:
     power: dict[str, PowerSign] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
     neighbours: dict[Port, bool] = field(default_factory=dict)
-    documented: dict[str, list[Neighbour]] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
+    documented: Documented = field(default_factory=Documented)
     spoke: dict[str, tuple[float, float]] = field(default_factory=dict)
     disbelieved: int = 0
 
@@ -99,12 +96,6 @@ class Evidence:
             "haidang_ups_on_battery": self._battery,
             "haidang_host_mains_power": self._mains,
         }
-
-    @property
-    def system_names(self) -> dict[str, str]:
-        """Names devices give themselves, to their ids; one that two of them have is nobody's."""
-        seen = Counter(self.names.values())
-        return {name: device for device, name in self.names.items() if seen[name] == 1}
 
     def take_over(self, before: Evidence) -> None:
         """What was seen under another registry, as far as this one knows it and from whom it would take it. What
@@ -149,10 +140,9 @@ class Evidence:
         if not self.witnesses.of_device(agent, site, fact.key):
             return
         if fact.kind == "neighbours" and isinstance(fact.body.get("neighbours"), list):
-            said = fact.body["neighbours"][:_MOST_NEIGHBOURS]
-            self._neighbours(fact.key, [each for each in said if isinstance(each, dict)])
+            self._neighbours(agent, fact.key, [each for each in fact.body["neighbours"] if isinstance(each, dict)])
         elif fact.kind == "device" and text(fact.body, "name"):
-            self.names[fact.key] = text(fact.body, "name")
+            self.documented.call(fact.key, text(fact.body, "name"))
 
     def answering(self, agent: str, target: str, now: float) -> PathState | None:
         """A path as it is now; None when the probe says nothing current of it."""
@@ -260,12 +250,12 @@ class Evidence:
             self.ports[port].admin_up = event.body.get("admin_up") is not False
         return True
 
-    def _neighbours(self, device: str, said: list[dict[str, Any]]) -> None:
-        self.documented[device] = [
-            Neighbour(*(text(each, name) for name in ("interface", "system", "port", "port_description")))
+    def _neighbours(self, agent: str, device: str, said: list[dict[str, Any]]) -> None:
+        texts = (
+            (text(each, "interface"), text(each, "system"), text(each, "port"), text(each, "port_description"))
             for each in said
-        ]
-        seen = {text(each, "interface") for each in said}
+        )
+        seen = self.documented.note(agent, device, texts)
         for port in self._ports:
             # Who never had a neighbour says nothing by having none: not every device speaks LLDP.
             if port[0] == device and (port[1] in seen or port in self.neighbours):

@@ -22,7 +22,6 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage import sla
-from haidang_collector.outage.documented import mismatches
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.measured import Keeper, Proofs
@@ -120,7 +119,7 @@ class Watch:
         if before is None:
             return
         seen = before.evidence
-        evidence = Evidence(before.registry, neighbours=seen.neighbours, documented=seen.documented, names=seen.names)
+        evidence = Evidence(before.registry, neighbours=seen.neighbours, documented=seen.documented)
         self.engine = Engine(before.registry, evidence, self._settings)
         self.engine.take_over(before)
         self.engine.move(moved, self._clock())
@@ -193,7 +192,7 @@ class Watch:
         seen = engine.evidence
         if now >= self._cables_due:
             self._cables_due = now + _SLOW_SECONDS
-            engine.mismatches = mismatches(engine.registry, seen.documented, seen.system_names)
+            engine.mismatches = engine.cables.mismatches(seen.documented.seen, seen.documented.system_names)
             seen.expire(now)
         started = time.perf_counter()
         changes = engine.evaluate(now)
