@@ -294,6 +294,47 @@ def test_a_flood_of_late_instants_fills_a_day_of_one_circuit_and_no_more(ledger:
         assert connection.execute(sa.select(sa.func.count()).select_from(measured)).scalar_one() == 200
 
 
+MORNING = START // 86400 * 86400
+
+
+def test_a_flood_of_instants_takes_no_room_from_who_measured_for_hours(ledger: Ledger) -> None:
+    """A port's two ends may both say that it has its link: one in thousands of instants, the other in one span."""
+    instants = [kept.Late(MORNING + at, MORNING + at, 2.0) for at in range(0, 20_000, 10)]
+    of = ("circuit", "hub-x1", Says.LINK)
+    with ledger.transaction() as connection:
+        for at in range(0, len(instants), 500):
+            kept.fill(connection, {of: instants[at : at + 500]})
+        assert kept.fill(connection, {of: [kept.Late(MORNING + 21_000, MORNING + 28_000, 12.5)]}) == 1
+        assert kept.fill(connection, {of: instants}) > 0
+        assert connection.execute(sa.select(sa.func.count()).select_from(measured)).scalar_one() <= 200
+    assert (MORNING + 21_000, MORNING + 28_000) in spans(ledger, "hub-x1", Says.LINK)
+
+
+@pytest.mark.parametrize("first", ["the hub", "the center"])
+def test_a_site_that_fills_the_day_of_its_circuit_leaves_the_centers_word_its_room(ledger: Ledger, first: str) -> None:
+    """A hub's probe, in instants that follow nothing, of the circuit it hangs on; the center, of an outage of it."""
+    keeper, known = Keeper(ledger), Registry.model_validate(registry())
+    proofs, now = Proofs(known, Evidence(known).witnesses), MORNING + 80_000
+    down = {site.replace("-", "_"): site not in ("hub", "x1", "x2", "x3") for site in SITES if site != "ttdl"}
+
+    def flood() -> None:
+        for at in range(0, 60_000, 20):
+            said = paths(r2_hub=bool(at % 40), ttdl=True)
+            keeper.take(say("sw-hub", "hub", "path_state", MORNING + at, now, interval=1, samples=said), proofs, now)
+
+    def measure() -> None:
+        for hour in (1, 5, 9):
+            for at in range(hour * 3600, hour * 3600 + 600, 10):
+                keeper.take(say("sw-ttdl", "ttdl", "path_state", MORNING + at, now, samples=paths(**down)), proofs, now)
+
+    for act in (flood, measure) if first == "the hub" else (measure, flood):
+        act()
+    write(keeper, now)
+    expected = [(MORNING + hour * 3600, MORNING + hour * 3600 + 590) for hour in (1, 5, 9)]
+    assert spans(ledger, "r2-hub", Says.DOWN) == expected
+    assert len(spans(ledger, "r2-hub", *Says)) <= 3 + 2 * 200
+
+
 def test_old_spans_are_removed(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         kept.lengthen(connection, [Seen("site", "s", Says.LIVE, 0, 10), Seen("site", "s", Says.LIVE, 20, START)])

@@ -3,7 +3,7 @@ transaction of its caller's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -12,7 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from haidang_collector.ledger.tables import measured
 from haidang_collector.outage.model import Says, Seen
 
-# Beyond it, late reports add no span to a day of one site or circuit.
+# Of each thing late reports say of a site or circuit in a day the longest spans are kept. What the center's probe says
+# and what probes at the ends say are two things: each has its own room.
 _MOST_A_DAY = 200
 _DAY = 86400.0
 
@@ -59,24 +60,28 @@ def _fill(connection: sa.Connection, kind: str, element: str, says: Says, spans:
     known = {span.begins for span in present}
     longer = [Seen(kind, element, says, begins, ends) for begins, ends in whole if begins in known]
     new = [Seen(kind, element, says, begins, ends) for begins, ends in whole if begins not in known]
-    room = _room(connection, which, new)
-    if longer or room:
-        lengthen(connection, [*longer, *room])
-    return len(new) - len(room)
+    if longer or new:
+        lengthen(connection, [*longer, *new])
+    added = {each.begins for each in new}
+    return sum(_make_room(connection, which, day, added) for day in {begins // _DAY * _DAY for begins in added})
 
 
-def _room(connection: sa.Connection, which: list[sa.ColumnElement[bool]], new: list[Seen]) -> list[Seen]:
-    """Those of new spans that their day has room for, the longest first."""
-    taken: list[Seen] = []
-    days: dict[float, list[Seen]] = {}
-    for each in new:
-        days.setdefault(each.begins // _DAY * _DAY, []).append(each)
-    for day, spans in days.items():
-        within = (measured.c.begins >= day, measured.c.begins < day + _DAY)
-        count = connection.execute(sa.select(sa.func.count()).select_from(measured).where(*which, *within)).scalar_one()
-        spans.sort(key=lambda span: span.begins - span.ends)
-        taken += spans[: max(0, _MOST_A_DAY - count)]
-    return taken
+def _make_room(
+    connection: sa.Connection, which: list[sa.ColumnElement[bool]], day: float, added: Collection[float]
+) -> int:
+    """Remove the shortest spans of a day that has too many, of equal ones those that were added now; how many.
+    Whoever says much in instants takes no room from who saw an hour."""
+    within = (measured.c.begins >= day, measured.c.begins < day + _DAY)
+    columns = (measured.c.begins, measured.c.ends)
+    rows = connection.execute(sa.select(*columns).where(*which, *within))
+    shortest = sorted(rows, key=lambda row: (row.ends - row.begins, row.begins not in added))
+    gone = shortest[: max(0, len(shortest) - _MOST_A_DAY)]
+    if gone:
+        connection.execute(
+            sa.delete(measured).where(*which, measured.c.begins == sa.bindparam("gone")),
+            [{"gone": row.begins} for row in gone],
+        )
+    return len(gone)
 
 
 def _joined(spans: Iterable[Late]) -> list[tuple[float, float]]:

@@ -23,7 +23,10 @@ from haidang_collector.registry import Registry
 WRITE_SECONDS = 10.0
 # However often somebody is heard of and falls silent, a span begins at most so often.
 _BETWEEN_SPANS_SECONDS = 60.0
+# Late spans that wait to be written: of all, and of each thing that is said of a site or circuit, so that whoever says
+# much of his own takes no room from others.
 _MOST_LATE = 100_000
+_MOST_LATE_EACH = 500
 _MOST_A_WRITE = 500
 
 Of = tuple[str, str, Says]  # kind, element
@@ -77,7 +80,7 @@ class Keeper:
             last = spans[-1] if spans else None
             if last is not None and last.begins - slack <= at <= last.ends + slack:
                 spans[-1] = kept.Late(min(last.begins, at), max(last.ends, at), max(last.slack, slack))
-            elif self._late_count < _MOST_LATE:
+            elif self._late_count < _MOST_LATE and len(spans) < _MOST_LATE_EACH:
                 spans.append(kept.Late(at, at, slack))
                 self._late_count += 1
             else:
