@@ -19,7 +19,7 @@ from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.report import Report, as_csv, as_pdf, table
 from haidang_collector.registry import Registry
 from haidang_wire.errors import HaidangError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.province import registry
@@ -365,6 +365,7 @@ def test_late_reports_fill_what_they_prove_as_they_say() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(Says), st.integers(0, 60), st.integers(0, 60)), max_size=8), SPANS, SPANS)
+@example(said=[(Says.LIVE, 0, 1)], downs=[(0, 0)], works=[])
 def test_figures_are_what_counting_second_by_second_gives(
     said: list[tuple[Says, int, int]], downs: list[tuple[int, int]], works: list[tuple[int, int]]
 ) -> None:

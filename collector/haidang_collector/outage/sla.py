@@ -154,7 +154,8 @@ def _one(
     own_down = without(said[Says.OWN_DOWN], merged([*said[Says.UP], *said[Says.OWN_UP]], within))
     late_down = without(merged([*said[Says.DARK], *center_down, *own_down], within), live)
     measured = without(merged([part for parts in said.values() for part in parts], within), work)
-    spans = [(each, merged([(each.started, each.ended or within[1])], within)) for each in downtimes]
+    ends = [within[1] if each.ended is None else each.ended for each in downtimes]
+    spans = [(each, merged([(each.started, end)], within)) for each, end in zip(downtimes, ends, strict=True)]
     counted = [(each, without(both(parts, live), work)) for each, parts in spans]
     late = without(late_down, work)
     down = merged([*(part for _, parts in counted for part in parts), *late], within)
