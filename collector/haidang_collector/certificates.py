@@ -7,9 +7,11 @@ SQLite's shared memory, `PRAGMA data_version`, and only when it did a look at th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
@@ -20,6 +22,7 @@ from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 
 _CHANGES = "SELECT change, serial, kind, name, ends, used, revoked FROM certificates WHERE change > ? ORDER BY change"
+_OF_AGENT = "SELECT serial FROM certificates WHERE kind = 'agent' AND name = ?"
 
 
 @dataclass
@@ -77,13 +80,18 @@ class Certificates:
             if version == self._seen:
                 return
             rows = self._reader.execute(_CHANGES, (self._change,)).fetchall()
+            gone = self._gone(rows)
         except sqlite3.Error:  # what is known goes on counting; the ledger's own work says what is wrong
             return
         self._seen, whole = version, not self._change
+        for serial in gone:
+            self._drop(serial)
         for change, serial, kind, name, ends, used, revoked in rows:
             self._change = change
+            if used is not None:
+                self._used.discard(serial)  # it is written: what comes later is not ended by it
             until = ends if revoked is None else min(ends, revoked)
-            if until > now:
+            if until > now and not (kind == "agent" and self._is_replaced(serial, name)):
                 self._add(serial, _Known(kind, name, until, used is not None or serial in self._used))
             else:
                 self._drop(serial)
@@ -95,6 +103,24 @@ class Certificates:
     def read_again(self) -> None:
         """The clock was set: what had ended by it may count, and was passed over."""
         self._seen, self._change = -1, 0
+
+    def _gone(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
+        """Those in memory whose row was removed: nobody could list or revoke them. Rows of an agent are removed with a
+        change of another of its rows. Raises sqlite3.Error."""
+        changed = defaultdict(set)
+        for _, serial, kind, name, *_ in rows:
+            if kind == "agent":
+                changed[name].add(serial)
+        found: list[str] = []
+        for name, serials in changed.items():
+            unchanged = self._of_agent.get(name, set()) - serials - self._adopted.keys()
+            if unchanged:
+                found += unchanged - {serial for (serial,) in self._reader.execute(_OF_AGENT, (name,))}
+        return found
+
+    def _is_replaced(self, serial: str, agent: str) -> bool:
+        """Whether another one of the agent is in its first use, which is not written yet and will end this one."""
+        return any(other in self._used for other in self._of_agent.get(agent, set()) - {serial})
 
     def forget_ended(self, now: float) -> None:
         """Keep the memory small."""
@@ -143,6 +169,7 @@ class Certificates:
             self._of_agent.setdefault(known.name, set()).add(serial)
 
     def _drop(self, serial: str) -> None:
+        self._used.discard(serial)  # one that counts no more ends no other
         known = self._known.pop(serial, None)
         if known is not None and known.kind == "agent":
             of_agent = self._of_agent[known.name]

@@ -251,12 +251,86 @@ def test_agents_that_renewed_since_the_backup_are_not_locked_out(tmp_path: Path)
 
 
 def test_an_agent_that_renews_without_end_fills_nothing(place: Place) -> None:
-    for _ in range(40):
-        assert place.says(place.make("agent", "a")) == 200
+    most = kept._MOST_OF_AN_AGENT
+    for number in range(most):
+        shown = place.make("agent", "a")
+        assert place.says(shown) == 200
         place.keep()
-    with place.ledger.transaction() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() <= 12
+        with place.ledger.transaction() as connection:
+            if number < most - 1:
+                kept.require(connection, shown, time.time())
     assert len(place.asked._known) == 1
+    other = place.make("agent", "b")
+    with place.ledger.transaction() as connection:
+        with pytest.raises(kept.CertificateError, match="was given"):
+            kept.require(connection, shown, time.time())
+        kept.require(connection, other, time.time())
+        connection.exec_driver_sql("UPDATE certificates SET revoked = revoked - 86400 * 1.1")
+        kept.require(connection, shown, time.time())
+        left = sa.select(sa.func.count()).select_from(table).where(table.c.name == "a")
+        assert connection.execute(left).scalar_one() == kept._KEPT_OF_AN_AGENT
+    assert place.says(shown) == 200
+
+
+def test_whatever_counts_can_be_listed_and_revoked(place: Place) -> None:
+    """An agent's key renews faster than anybody looks: what was in memory before has its row still."""
+    in_use = place.make("agent", "a")
+    assert place.says(in_use) == 200
+    unused = place.make("agent", "a")
+    place.asked.follow(time.time())
+    for _ in range(14):
+        _, request = new_key_and_request("a")
+        place.note("agent", "a", place.authority.issue_client(request, "agent", "a", 90))
+    with place.ledger.transaction() as connection:
+        assert unused.serial in {row.serial for row in kept.listed(connection, now=time.time(), ended=True)}
+        kept.revoke_name(connection, WHO, "agent", "a")
+    assert place.says(unused) == place.says(in_use) == 403
+
+
+def test_one_whose_row_is_gone_counts_no_more(place: Place) -> None:
+    first = place.make("agent", "a")
+    assert place.says(first) == 200
+    other = place.make("agent", "b")
+    assert place.says(other) == 200
+    with place.ledger.transaction() as connection:
+        connection.execute(sa.delete(table).where(table.c.serial == first.serial))
+    place.make("agent", "a")
+    assert place.says(first) == 401
+    assert place.says(other) == 200
+
+
+def test_a_first_use_holds_before_it_is_written(place: Place) -> None:
+    """A command that touches the row of the one before does not bring it back."""
+    first = place.make("agent", "a")
+    assert place.says(first) == 200
+    second = place.make("agent", "a")
+    assert place.says(second) == 200
+    place.authority.rotate(30)
+    with place.ledger.transaction() as connection:
+        kept.follow_authorities(connection, place.authority.ends(), time.time())
+    place.asked.authorities = frozenset(place.authority.ends())
+    assert [place.says(each) for each in (first, second)] == [403, 200]
+    place.keep()
+    third = place.make("agent", "a")
+    assert [place.says(each) for each in (first, second, third, second)] == [403, 200, 200, 403]
+
+
+def test_one_that_was_replaced_before_its_use_was_written_ends_nothing(place: Place) -> None:
+    """Two that have an agent's certificate renew at the same time: who was last has one that counts."""
+    first = place.make("agent", "a")
+    assert place.says(first) == 200
+    second = place.make("agent", "a")
+    assert place.says(second) == 200
+    _, request = new_key_and_request("a")
+    issued = place.authority.issue_client(request, "agent", "a", 90)
+    place.note("agent", "a", issued)  # it asked before `second` was used
+    shown = presented(x509.load_pem_x509_certificate(issued.pem.encode()))
+    assert shown is not None
+    place.keep()
+    assert [place.says(each) for each in (second, shown)] == [403, 200]
+    place.keep()
+    place.again()
+    assert [place.says(each) for each in (first, second, shown)] == [403, 403, 200]
 
 
 def test_ended_ones_are_forgotten_and_numbers_never_given_twice(place: Place) -> None:

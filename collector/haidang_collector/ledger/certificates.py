@@ -22,6 +22,10 @@ _DAY = 86400.0
 _KEPT_ENDED_SECONDS = 30 * _DAY
 # An agent needs one, and one that it has not used yet; the rest tells why an old one is refused.
 _KEPT_OF_AN_AGENT = 10
+# What is in somebody's memory has its row, or else nobody could list or revoke it: a row goes when all know long since
+# that it counts no more, and an agent that renews faster than that is refused.
+_KEPT_REVOKED_SECONDS = _DAY
+_MOST_OF_AN_AGENT = 100
 # A backup is as old as its file says, to a second, on the clock of the same machine.
 _BACKUP_SLACK_SECONDS = 60.0
 
@@ -76,16 +80,14 @@ def note_issued(connection: sa.Connection, kind: str, name: str, issued: Issued)
         )
     )  # fmt: skip
     if kind == "agent":
-        newest = sa.select(certificates.c.serial).where(_of(kind, name)).order_by(certificates.c.change.desc())
-        older = certificates.c.serial.not_in(newest.limit(_KEPT_OF_AN_AGENT)) & certificates.c.revoked.is_not(None)
-        connection.execute(sa.delete(certificates).where(_of(kind, name) & older))
+        _remove_revoked(connection, name, now)
 
 
 def note_used(connection: sa.Connection, serials: Iterable[str], now: float) -> None:
-    """Certificates were used the first time: an agent's others end."""
+    """Certificates were used the first time: an agent's others end. One that was revoked meanwhile ends nothing."""
     for serial in serials:
-        row = connection.execute(sa.select(certificates).where(certificates.c.serial == serial)).first()
-        if row is None or row.used is not None:
+        row = known(connection, serial)
+        if row is None or row.used is not None or row.until <= now:
             continue
         _change(connection, certificates.c.serial == serial, used=now)
         if row.kind == "agent":
@@ -145,12 +147,21 @@ def may_count(connection: sa.Connection, shown: Presented, now: float) -> float 
 
 
 def require(connection: sa.Connection, shown: Presented, now: float) -> None:
-    """Raises CertificateError for one that no longer counts: asked again where a new one is issued for it."""
+    """Raises CertificateError for one that no longer counts, and for an agent that was given too many lately: asked
+    again where a new one is issued for it."""
     row = known(connection, shown.serial)
     if row is None and may_count(connection, shown, now) is None:
         raise CertificateError("the certificate is not known here")
     if row is not None and row.until <= now:
         raise CertificateError(REASONS.get(row.reason, "the certificate has ended"))
+    if shown.kind == "agent":
+        _remove_revoked(connection, shown.name, now)
+        of_agent = sa.select(sa.func.count()).select_from(certificates).where(_of(shown.kind, shown.name))
+        if connection.execute(of_agent).scalar_one() >= _MOST_OF_AN_AGENT:
+            raise CertificateError(
+                f"agent {shown.name!r} was given {_MOST_OF_AN_AGENT} certificates lately; the one it has counts on",
+                remedy="It may renew again in a day",
+            )
 
 
 def revoke_name(connection: sa.Connection, principal: Principal, kind: str, name: str) -> int:
@@ -229,6 +240,13 @@ def remove_ended(connection: sa.Connection, now: float) -> None:
     connection.execute(sa.delete(unlisted).where(unlisted.c.until < now))
     longest = max(LONGEST_DAYS[kind] for kind in KINDS) * _DAY
     connection.execute(sa.delete(revocations).where(revocations.c.at < now - longest))
+
+
+def _remove_revoked(connection: sa.Connection, agent: str, now: float) -> None:
+    newest = sa.select(certificates.c.serial).where(_of("agent", agent)).order_by(certificates.c.change.desc())
+    older = certificates.c.serial.not_in(newest.limit(_KEPT_OF_AN_AGENT))
+    long_since = certificates.c.revoked < now - _KEPT_REVOKED_SECONDS
+    connection.execute(sa.delete(certificates).where(_of("agent", agent) & older & long_since))
 
 
 def _end_others(connection: sa.Connection, agent: str, serial: str, now: float) -> None:
