@@ -110,8 +110,9 @@ def _certificates(options: argparse.Namespace, settings: Settings, ledger: Ledge
         found = certificates.listed(connection, now=now, kind=options.kind, ended=options.all)
     for each in found:
         state = "until" if each.until > now else each.reason or "ended"
+        until = date(each.until or each.revoked or each.ends)
         used = f"first used {date(each.used)}" if each.used else "not used yet"
-        print(f"{each.kind + '/' + each.name:<40} {each.serial:<40} {state:<8} {date(each.until)}  {used}")
+        print(f"{each.kind + '/' + each.name:<40} {each.serial:<40} {state:<8} {until}  {used}")
 
 
 def _ca(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:

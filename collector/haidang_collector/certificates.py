@@ -21,7 +21,9 @@ from haidang_collector.ledger import certificates as kept
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 
-_CHANGES = "SELECT change, serial, kind, name, ends, used, revoked FROM certificates WHERE change > ? ORDER BY change"
+_CHANGES = (
+    "SELECT change, serial, kind, name, ends, used, revoked, reason FROM certificates WHERE change > ? ORDER BY change"
+)
 _OF_AGENT = "SELECT serial FROM certificates WHERE kind = 'agent' AND name = ?"
 
 
@@ -86,12 +88,14 @@ class Certificates:
         self._seen, whole = version, not self._change
         for serial in gone:
             self._drop(serial)
-        for change, serial, kind, name, ends, used, revoked in rows:
+        for change, serial, kind, name, ends, used, revoked, reason in rows:
             self._change = change
             if used is not None:
                 self._used.discard(serial)  # it is written: what comes later is not ended by it
-            until = ends if revoked is None else min(ends, revoked)
-            if until > now and not (kind == "agent" and self._is_replaced(serial, name)):
+            until = kept.counts_until(ends, revoked, reason)
+            # What has ended may count again: a clock that is ahead is set right one day.
+            is_ended_long = until <= now - kept.KEPT_ENDED_SECONDS
+            if not is_ended_long and not (kind == "agent" and self._is_replaced(serial, name)):
                 self._add(serial, _Known(kind, name, until, used is not None or serial in self._used))
             else:
                 self._drop(serial)
@@ -124,15 +128,17 @@ class Certificates:
 
     def forget_ended(self, now: float) -> None:
         """Keep the memory small."""
-        for serial in [serial for serial, known in self._known.items() if known.until <= now]:
-            self._drop(serial)
-            self.revision += 1
+        ended = [(serial, known.until) for serial, known in self._known.items() if known.until <= now]
+        for serial, until in ended:
+            if until <= now - kept.KEPT_ENDED_SECONDS:
+                self._drop(serial)
+        self.revision += bool(ended)
 
-    def ends(self) -> Iterator[tuple[str, str, float]]:
+    def ends(self, now: float) -> Iterator[tuple[str, str, float]]:
         """(kind, name, until) of those that people renew: of each name the one that counts longest."""
         longest: dict[tuple[str, str], float] = {}
         for known in self._known.values():
-            if known.kind != "agent":
+            if known.kind != "agent" and known.until > now:
                 named = known.kind, known.name
                 longest[named] = max(known.until, longest.get(named, 0.0))
         return ((kind, name, until) for (kind, name), until in longest.items())

@@ -197,7 +197,8 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
         agents = identities.list_agents(connection)
     for agent in agents:
         state = "revoked" if agent.revoked else "stopped" if agent.stopped else "enrolled"
-        print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate until {date(agent.certificate_ends)}")
+        until = f"until {date(agent.certificate_ends)}" if agent.certificate_ends else "none: the name was released"
+        print(f"{agent.id:<40} {agent.site:<30} {state:<9} certificate {until}")
 
 
 def _quarantine(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:

@@ -336,7 +336,7 @@ class Collector:
         if self.certificates.revision != self._certificates_shown:
             self._certificates_shown = self.certificates.revision
             self.telemetry.client_certificate_ends.clear()
-            for kind, name, until in self.certificates.ends():
+            for kind, name, until in self.certificates.ends(now):
                 self.telemetry.client_certificate_ends.labels(kind, name).set(until)
 
     def _look_at_names(self, known: Iterable[identities.Agent]) -> None:

@@ -16,6 +16,7 @@ from haidang_collector.audit import Principal
 from haidang_collector.backup import backup, restore
 from haidang_collector.ca import LONGEST_DAYS, Authority, Issued, Presented, new_key_and_request, presented
 from haidang_collector.certificates import Certificates
+from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates as kept
 from haidang_collector.ledger import database
 from haidang_collector.ledger.database import Ledger
@@ -333,6 +334,74 @@ def test_one_that_was_replaced_before_its_use_was_written_ends_nothing(place: Pl
     assert [place.says(each) for each in (first, second, shown)] == [403, 403, 200]
 
 
+REAL = time.time
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("looked", [False, True])
+def test_what_was_revoked_while_the_clock_was_ahead_stays_so(
+    place: Place, monkeypatch: pytest.MonkeyPatch, looked: bool, again: bool
+) -> None:
+    person, machine, serial = place.make("operator", "lan"), place.make("agent", "a"), place.make("scraper", "p")
+    assert [place.says(each) for each in (person, machine, serial)] == [200, 200, 200]
+    place.keep()
+    monkeypatch.setattr(time, "time", lambda: REAL() + DAY)
+    with place.ledger.transaction() as connection:
+        kept.revoke_name(connection, WHO, "operator", "lan")
+        kept.end_name(connection, "agent", "a", "released")
+        kept.revoke_serial(connection, WHO, serial.serial)
+    if looked:
+        assert [place.says(each) for each in (person, machine, serial)] == [403, 403, 403]
+    monkeypatch.undo()
+    if again:
+        place.again()
+    assert [place.says(each) for each in (person, machine, serial)] == [403, 403, 403]
+    # Nor does its CA's end, which lies ahead, take the place of what was done.
+    place.authority.rotate(0.5)
+    with place.ledger.transaction() as connection:
+        kept.follow_authorities(connection, place.authority.ends(), time.time())
+        assert kept.listed(connection, now=time.time()) == []
+        with pytest.raises(kept.CertificateError, match="released"):
+            kept.require(connection, machine, time.time())
+        with pytest.raises(kept.CertificateError):
+            kept.revoke_serial(connection, WHO, serial.serial)
+    assert [place.says(each) for each in (person, machine, serial)] == [403, 403, 403]
+
+
+def test_a_name_that_was_released_while_the_clock_was_ahead_is_free(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place.ledger.transaction() as connection:
+        identities.add_agent(connection, WHO, "a", "ttdl", "t1", time.time() + 90 * DAY)
+        monkeypatch.setattr(time, "time", lambda: REAL() + DAY)
+        assert identities.release_agent(connection, WHO, "a")
+        monkeypatch.undo()
+        assert identities.enrol_again(connection, WHO, "a", "ttdl", "t2", proven=False) == "a"
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_what_had_ended_by_a_clock_that_was_ahead_counts_once_it_is_right(place: Place, started: bool) -> None:
+    shown = place.make("operator", "lan")
+    assert place.says(shown) == 200
+    ahead = shown.ends + DAY
+    if started:  # as a collector that starts then
+        place.again()
+    place.asked.follow(ahead)
+    place.asked.forget_ended(ahead)
+    assert place.says(shown, ahead) == 401
+    assert place.says(shown) == 200
+
+
+def test_an_unused_one_is_replaced_also_while_its_ca_is(place: Place) -> None:
+    place.authority.rotate(30)
+    place.asked.authorities = frozenset(place.authority.ends())
+    unused = place.make("agent", "a")
+    with place.ledger.transaction() as connection:
+        kept.follow_authorities(connection, {unused.authority: unused.ends - DAY}, time.time())
+    new = place.make("agent", "a")
+    assert [place.says(each) for each in (unused, new)] == [403, 200]
+
+
 def test_ended_ones_are_forgotten_and_numbers_never_given_twice(place: Place) -> None:
     now = time.time()
     for number in range(3):
@@ -342,7 +411,7 @@ def test_ended_ones_are_forgotten_and_numbers_never_given_twice(place: Place) ->
         assert connection.execute(sa.select(table.c.serial)).scalars().all() == ["c2"]
     shown = place.make("operator", "lan")
     assert place.says(shown) == 200
-    place.asked.forget_ended(shown.ends)
+    place.asked.forget_ended(shown.ends + 31 * DAY)
     assert not place.asked._known
 
 
@@ -358,7 +427,8 @@ def test_certificates_end_with_their_ca(place: Place) -> None:
     new = place.make("operator", "new")
     assert [place.says(each, now + 29 * DAY) for each in (old, person, new)] == [200, 200, 200]
     assert [place.says(each, now + 31 * DAY) for each in (old, person, new)] == [403, 403, 200]
-    assert {name: round((until - now) / DAY) for _, name, until in place.asked.ends()} == {"lan": 30, "new": 90}
+    assert {name: round((until - now) / DAY) for _, name, until in place.asked.ends(now)} == {"lan": 30, "new": 90}
+    assert {name for _, name, _ in place.asked.ends(now + 31 * DAY)} == {"new"}
     place.authority.retire()
     with place.ledger.transaction() as connection:
         kept.follow_authorities(connection, place.authority.ends(), now)

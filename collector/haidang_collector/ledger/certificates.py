@@ -19,7 +19,7 @@ from haidang_collector.ca import KINDS, LONGEST_DAYS, Issued, Presented
 from haidang_collector.ledger.tables import certificates, revocations, unlisted
 
 _DAY = 86400.0
-_KEPT_ENDED_SECONDS = 30 * _DAY
+KEPT_ENDED_SECONDS = 30 * _DAY
 # An agent needs one, and one that it has not used yet; the rest tells why an old one is refused.
 _KEPT_OF_AN_AGENT = 10
 # What is in somebody's memory has its row, or else nobody could list or revoke it: a row goes when all know long since
@@ -36,8 +36,8 @@ class CertificateError(HaidangError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """A row. Times are Unix seconds; `used` is the first time, `revoked` from when it is refused (it may lie ahead),
-    `reason` is of REASONS or empty."""
+    """A row. Times are Unix seconds; `used` is the first time, `revoked` from when it is refused, `reason` is of
+    REASONS or empty."""
 
     serial: str
     kind: str
@@ -51,8 +51,8 @@ class Certificate:
 
     @property
     def until(self) -> float:
-        """When it ceases to count."""
-        return self.ends if self.revoked is None else min(self.ends, self.revoked)
+        """When it ceases to count, see `counts_until`."""
+        return counts_until(self.ends, self.revoked, self.reason)
 
 
 REASONS = {
@@ -63,6 +63,16 @@ REASONS = {
     "too_old": "the certificate is of an earlier version and has counted for as long as a new one would",
 }
 """Why a certificate is refused before its own end, in words."""
+_AHEAD = ("authority", "too_old")
+
+
+def counts_until(ends: float, revoked: float | None, reason: str) -> float:
+    """When a certificate ceases to count. With its CA it does at a time that may lie ahead. What somebody revoked,
+    released or replaced counts at no time (0): the clock may have been ahead when that was done."""
+    if revoked is None:
+        return ends
+    return min(ends, revoked) if reason in _AHEAD else 0.0
+
 
 COLUMNS = tuple(column for column in certificates.c if column.name != "change")
 
@@ -71,8 +81,7 @@ def note_issued(connection: sa.Connection, kind: str, name: str, issued: Issued)
     """A new certificate. Of an agent's others that nobody used it takes the place: their answers were lost."""
     now = time.time()
     if kind == "agent":
-        unused = _of(kind, name) & certificates.c.used.is_(None) & certificates.c.revoked.is_(None)
-        _revoke(connection, unused, now, "replaced")
+        _revoke(connection, _of(kind, name) & certificates.c.used.is_(None) & _counts(now), now, "replaced")
     connection.execute(
         sa.insert(certificates).values(
             serial=issued.serial, kind=kind, name=name, authority=issued.authority, issued=issued.issued,
@@ -199,12 +208,10 @@ def revoke_serial(connection: sa.Connection, principal: Principal, serial: str) 
 
 def follow_authorities(connection: sa.Connection, ends: Mapping[str, float], now: float) -> None:
     """Certificates end with their CA: `ends` says until when each CA counts; one that is not there is over."""
-    living = certificates.c.revoked.is_(None) | (certificates.c.revoked > now)
-    _revoke(connection, certificates.c.authority.not_in(list(ends)) & living, now, "authority")
+    _revoke(connection, certificates.c.authority.not_in(list(ends)) & _not_revoked(now), now, "authority")
     for authority, until in ends.items():
         later = (certificates.c.authority == authority) & (certificates.c.ends > until)
-        open_ended = certificates.c.revoked.is_(None) | (certificates.c.revoked > until)
-        _revoke(connection, later & open_ended, until, "authority")
+        _revoke(connection, later & _not_revoked(until), until, "authority")
 
 
 def listed(connection: sa.Connection, *, now: float, kind: str = "", ended: bool = False) -> list[Certificate]:
@@ -235,7 +242,7 @@ def note_unlisted(connection: sa.Connection, kind: str, issued_from: float, issu
 def remove_ended(connection: sa.Connection, now: float) -> None:
     """Keep the tables small. The newest change stays: numbers are never given twice."""
     newest = sa.select(sa.func.max(certificates.c.change)).scalar_subquery()
-    over = certificates.c.ends < now - _KEPT_ENDED_SECONDS
+    over = certificates.c.ends < now - KEPT_ENDED_SECONDS
     connection.execute(sa.delete(certificates).where(over & (certificates.c.change < newest)))
     connection.execute(sa.delete(unlisted).where(unlisted.c.until < now))
     longest = max(LONGEST_DAYS[kind] for kind in KINDS) * _DAY
@@ -245,7 +252,7 @@ def remove_ended(connection: sa.Connection, now: float) -> None:
 def _remove_revoked(connection: sa.Connection, agent: str, now: float) -> None:
     newest = sa.select(certificates.c.serial).where(_of("agent", agent)).order_by(certificates.c.change.desc())
     older = certificates.c.serial.not_in(newest.limit(_KEPT_OF_AN_AGENT))
-    long_since = certificates.c.revoked < now - _KEPT_REVOKED_SECONDS
+    long_since = certificates.c.reason.not_in(_AHEAD) & (certificates.c.revoked < now - _KEPT_REVOKED_SECONDS)
     connection.execute(sa.delete(certificates).where(_of("agent", agent) & older & long_since))
 
 
@@ -271,4 +278,9 @@ def _of(kind: str, name: str) -> sa.ColumnElement[bool]:
 
 
 def _counts(now: float) -> sa.ColumnElement[bool]:
-    return (certificates.c.ends > now) & (certificates.c.revoked.is_(None) | (certificates.c.revoked > now))
+    return (certificates.c.ends > now) & _not_revoked(now)
+
+
+def _not_revoked(now: float) -> sa.ColumnElement[bool]:
+    ahead = certificates.c.reason.in_(_AHEAD) & (certificates.c.revoked > now)
+    return certificates.c.revoked.is_(None) | ahead
