@@ -30,6 +30,8 @@ _CA_DAYS = 20 * 365
 _SERVER_DAYS = 365
 # Certificates begin a little in the past, for clocks that are a little behind.
 _BACKDATED = timedelta(hours=1)
+# CAs begin before there were any: one that is made while the clock is ahead must count when it is right.
+_CAS_BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 _SCHEME = "haidang"
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 KINDS = ("agent", "scraper", "operator")
@@ -230,25 +232,26 @@ class Authority:
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
         return self._issue(key, name, [uri], usage, timedelta(days=days))
 
-    def ensure_server(self, names: tuple[str, ...]) -> float:
-        """Make or renew the server's certificate when a third of its life is left, when other names are wanted, or
-        when the CA has changed. Returns when it ends, in Unix seconds."""
+    def ensure_server(self, names: tuple[str, ...]) -> tuple[float, float]:
+        """Make or renew the server's certificate when a third of its life is left, when it has not begun (the clock was
+        ahead), when other names are wanted, or when the CA has changed. Returns its life, in Unix seconds."""
         wanted = [_general_name(name) for name in names]
         chain = [self.previous.successor] if self.previous else []
         if self.server_file.exists():
             present, *others = x509.load_pem_x509_certificates(self.server_file.read_bytes())
             alternatives = present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            ends = present.not_valid_after_utc.timestamp()
+            begins, ends = present.not_valid_before_utc.timestamp(), present.not_valid_after_utc.timestamp()
             ours = _issuer_identifier(present) == self.key_identifier and others == chain
-            if ours and list(alternatives) == wanted and ends - time.time() > _SERVER_DAYS * 86400 / 3:
-                return ends
+            now = time.time()
+            if ours and list(alternatives) == wanted and begins <= now < ends - _SERVER_DAYS * 86400 / 3:
+                return begins, ends
         key = ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         issued = self._issue(key.public_key(), names[0], wanted, usage, timedelta(days=_SERVER_DAYS))
         # Without the CA's own certificate: a client that trusts the one before would follow it to nowhere.
         pem = issued.pem.encode() + b"".join(map(_pem, chain)) + _private_pem(key, serialization.NoEncryption())
         write_private(self.server_file, pem, as_folder=True)
-        return issued.ends
+        return issued.begins, issued.ends
 
     def _issue(
         self,
@@ -404,7 +407,7 @@ def _root(
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - _BACKDATED)
+        .not_valid_before(_CAS_BEGIN)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(authority=True), critical=True)

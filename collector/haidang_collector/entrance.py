@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -237,7 +238,9 @@ class DoorProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=1, low=0)
         certificate = transport.get_extra_info("peercert") or {}
         named = peer_name([value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"])
-        self._door.introduce(visitor, "/".join(named) if named else "")
+        # TLS does not look at the time; who has ended is a stranger.
+        living = named and ssl.cert_time_to_seconds(str(certificate["notAfter"])) > time.time()
+        self._door.introduce(visitor, "/".join(named) if named and living else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -42,7 +42,7 @@ class Peers:
             header = next((value for name, value in scope["headers"] if name == HEADER), None)
             shown = self._of_proxy(header) if header is not None else None
         else:
-            # The TLS layer has verified the chain, and its life when the connection was made.
+            # The TLS layer has verified the chain, but not its time.
             shown = scope.get("extensions", {}).get("tls", {}).get("peer_certificate")
         if shown is not None:
             self._certificates.require(shown, time.time())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -98,6 +99,22 @@ def test_one_that_ends_while_its_connection_is_kept(guarded: Center) -> None:
         assert client.ask("/v1/reports", "POST", delivery(report())) == 401
         assert b"ended" in client.said
         assert refused_anew(guarded, client.identity, DOORS[kind])
+
+
+def test_one_that_has_ended_is_told_so(guarded: Center) -> None:
+    """In words, and at the door it is a stranger."""
+    enrolled(guarded, "may-1")
+    clients = {kind: Client(guarded, make(guarded, kind, "may-1", -60)[0]) for kind in DOORS}
+    for kind, client in clients.items():
+        assert client.ask(DOORS[kind]) == 401
+        assert b"ended" in client.said
+
+    def connections() -> dict[str, str]:
+        said = guarded.get("/metrics", None, {"Authorization": "Bearer open-sesame"})[1].decode()
+        return dict(re.findall(r'haidang_collector_connections{peer="(\w+)"} ([\d.]+)', said))
+
+    wait_for("they are seen", lambda: float(connections().get("unknown", 0)) >= len(DOORS), 20)
+    assert float(connections()["known"]) == 0
 
 
 def test_one_that_is_revoked_ends_with_its_next_request(guarded: Center) -> None:

@@ -7,10 +7,12 @@ import socket
 import ssl
 import threading
 import time
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from haidang_collector import ca
 from haidang_collector.ca import Authority, fingerprint, new_key_and_request
 from haidang_collector.tls import Tls
 from haidang_wire import authorities
@@ -61,6 +63,53 @@ def meet(server: ssl.SSLContext, trusted: str, identity: Path | None = None) -> 
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "state").mkdir(mode=0o700)
     return tmp_path / "state"
+
+
+def set_ahead(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """This machine's clock, until the patch is undone."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # no clock says another class
+            return datetime.now(tz) + timedelta(days=days)
+
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + days * 86400)
+    monkeypatch.setattr(ca, "datetime", Ahead)
+
+
+def meet_in_time(server: ssl.SSLContext, authority: Authority, identity: Path | None = None) -> str:
+    """As `meet`, of a client whose clock is right, and trusts what was written by the collector."""
+    return meet(server, authority.certificate_file.read_text(), identity)
+
+
+def test_what_was_made_while_the_clock_was_ahead_counts_when_it_is_right(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_ahead(monkeypatch, 300)
+    authority = Authority(folder)
+    tls = Tls(authority, NAMES)
+    identity = client(authority, tmp_path, "x")
+    monkeypatch.undo()
+    tls.follow()  # no check is due
+    assert tls.ends < time.time() + 366 * 86400
+    assert meet_in_time(tls.context, authority, identity) == "ok"
+    # A collector that was started once with such a clock, and now with a right one.
+    set_ahead(monkeypatch, 300)
+    Tls(authority, NAMES)
+    monkeypatch.undo()
+    again = Tls(Authority(folder), NAMES)
+    assert meet_in_time(again.context, authority, identity) == "ok"
+    content = authority.server_file.read_bytes()
+    again.follow()
+    assert authority.server_file.read_bytes() == content
+    # The next CA, too.
+    set_ahead(monkeypatch, 300)
+    authority.rotate(700)
+    monkeypatch.undo()
+    again = Tls(Authority(folder), NAMES)
+    for trusted in authorities.split(authority.pem):
+        assert meet(again.context, trusted, client(authority, tmp_path, "y")) == "ok"
 
 
 def test_while_the_ca_is_replaced_both_are_believed_and_then_one(folder: Path, tmp_path: Path) -> None:
