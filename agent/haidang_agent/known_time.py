@@ -28,16 +28,17 @@ def is_impossible(now: float, known: float) -> bool:
 def may_believe(now: float, told: float, begins: float, ends: float, known: float) -> bool:
     """Whether a certificate whose life (begins, ends) this machine's clock denies is believed all the same.
 
-    Only where that clock can't be right, and then by the time that the holder of the certificate tells: within its
-    life, and not before what is known, because time does not go back. A certificate that ended before `known` is never
-    believed. Unix seconds.
+    Only where that clock can't be right, and then by the time that the holder of the certificate tells, which must be
+    within its life. A certificate that ended before `known` is never believed. It may tell less than that: what the
+    collector told before was wrong if its own clock was, and who has the key could tell anything. Unix seconds.
     """
-    earliest = max(RELEASED, known) - _SLACK_SECONDS
-    return is_impossible(now, known) and max(begins, earliest) <= told <= ends
+    within_life = max(begins, RELEASED - _SLACK_SECONDS) <= told <= ends
+    return is_impossible(now, known) and within_life and ends >= known - _SLACK_SECONDS
 
 
 class KnownTime:
-    """The latest time the collector told, kept in the state folder. It only grows; enrolling begins anew."""
+    """The latest time the collector told, kept in the state folder. It only grows, until this machine's own clock
+    agrees with an earlier one; enrolling begins anew."""
 
     def __init__(self, state_dir: Path, at_least: float = 0.0) -> None:
         """`at_least`: a time known from elsewhere, as the beginning of a certificate (Unix seconds)."""
@@ -47,10 +48,12 @@ class KnownTime:
             self._saved = _checked(float(read_private(self._file, most_bytes=100)))
         self.at = max(self._saved, _checked(at_least))
 
-    def note(self, told: float) -> None:
-        """The collector told the time, over a connection that is verified. On disk it is an hour behind at most."""
-        self.at = max(self.at, _checked(told))
-        if self.at - self._saved > _SAVED_EVERY_SECONDS:
+    def note(self, told: float, now: float) -> None:
+        """The collector told the time, over a connection that is verified, and this machine's clock says `now`. On disk
+        it is an hour behind at most."""
+        told = _checked(told)
+        self.at = told if told and abs(told - now) < _SLACK_SECONDS else max(self.at, told)
+        if abs(self.at - self._saved) > _SAVED_EVERY_SECONDS:
             self._saved = self.at
             with contextlib.suppress(HaidangError):  # a full disk: what is on it is older, and still true
                 write_private(self._file, f"{self.at:.0f}\n")

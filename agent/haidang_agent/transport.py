@@ -177,8 +177,8 @@ class Transport:
     def _connect_with_wrong_clock(self, cause: ssl.SSLCertVerificationError) -> None:
         # A machine with a dead clock battery wakes years away from the certificate's life.
         # CA and name are still verified, and before anything is said the collector's own
-        # time must lie in its certificate's life, and not before what is known already. What
-        # this gives up: on such a machine the key of a certificate of our CA that ended since
+        # time must lie in its certificate's life, which must not have ended before what is
+        # known already. What this gives up: on such a machine the key of a certificate of our CA that ended since
         # the collector was last heard would be believed.
         self._context = self._make_context(check_time=False)
         try:

@@ -232,7 +232,7 @@ class Uplink(threading.Thread):
             self._spool.forget(keys & set(refused), refused=True)
         self._learn(answer)
         self._succeeded(received - time.time())
-        self._known_time.note(received)
+        self._known_time.note(received, time.time())
         self._follow(receipt.get("assignment", ""))
         self._trust(receipt.get("authorities", ""))
         if wait:  # there may be no end to what waits

@@ -61,24 +61,38 @@ def test_what_ended_before_a_time_that_is_known_is_never_believed(
 
 
 @given(now=times, told=times, begins=times, ends=times, known=st.just(0.0) | after)
-def test_nobody_talks_a_machine_into_the_past_or_beyond_the_life(
+def test_nobody_talks_a_machine_to_before_the_program_or_beyond_the_life(
     now: float, told: float, begins: float, ends: float, known: float
 ) -> None:
     if may_believe(now, told, begins, ends, known):
         assert is_impossible(now, known)
-        assert begins <= told <= ends
-        assert told >= max(RELEASED, known) - 300
+        assert max(begins, RELEASED - 300) <= told <= ends
 
 
 def test_the_date_of_the_release_is_one() -> None:
     assert 0 < RELEASED < time.time()
 
 
+@given(true=after, now=st.floats(0, RELEASED - 400), ahead=st.floats(0, 364 * DAY))
+def test_a_time_that_was_told_by_a_wrong_clock_locks_nobody_out(true: float, now: float, ahead: float) -> None:
+    """The collector was up to a year ahead, and its certificate is a new one since."""
+    assert may_believe(now, true, true - 3600, true + YEAR, true + ahead)
+
+
+def test_a_time_that_was_told_by_a_wrong_clock_is_taken_back(tmp_path: Path) -> None:
+    known = KnownTime(tmp_path)
+    known.note(RELEASED + 7 * YEAR, RELEASED + DAY)
+    known.note(RELEASED + 2 * DAY, 0.0)  # this machine's clock knows nothing
+    assert KnownTime(tmp_path).at == RELEASED + 7 * YEAR
+    known.note(RELEASED + 3 * DAY, RELEASED + 3 * DAY - 2)
+    assert known.at == KnownTime(tmp_path).at == RELEASED + 3 * DAY
+
+
 def test_what_the_collector_told_only_grows_and_is_kept(tmp_path: Path) -> None:
     known = KnownTime(tmp_path, at_least=RELEASED)
     assert known.at == RELEASED
     for told in (RELEASED + DAY, RELEASED, float("nan"), float("inf"), -1.0, 1e300):
-        known.note(told)
+        known.note(told, 0.0)
     assert known.at == RELEASED + DAY
     assert KnownTime(tmp_path).at == RELEASED + DAY
     (tmp_path / "collector-time").write_text("1e999 nonsense")
@@ -170,6 +184,9 @@ CASES = {
     "ended before it was heard": (
         "2000-01-01 00:00:00", NOW, (RELEASED - 90 * DAY, RELEASED + 60), RELEASED + 30, "time"
     ),
+    "dead battery, heard a time of next year": ("2000-01-01 00:00:00", NOW + 80 * DAY, GOOD, NOW, "ok"),
+    "dead battery, heard a time beyond all certificates": ("2000-01-01 00:00:00", NOW + 7 * YEAR, GOOD, NOW, "time"),
+    "right clock, heard a time beyond all certificates": ("+0d", NOW + 7 * YEAR, GOOD, NOW, "ok"),
     "years ahead": ("+3y", NOW - 60, GOOD, NOW, "ok"),
     "ahead, and nothing says so": ("+3y", 0.0, GOOD, NOW, "time"),
     "days ahead": ("+200d", NOW - 60, GOOD, NOW, "time"),
