@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import re
 import socket
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -179,18 +181,31 @@ def export(ledger: Ledger, wanted: Wanted, to: TextIO, form: str, chunk: int = 5
 
 
 def carry(connection: sa.Connection, database: Path) -> int | None:
-    """Copy the rows another database has since the last one here; how many, None when it can't be read."""
-    last = connection.execute(sa.select(sa.func.max(audit.c.at))).scalar() or 0.0
+    """Copy the rows another database has that are not here; how many, None when it can't be read.
+
+    Not those of after the last one here: clocks are set, and numbers are of one database.
+    """
     names = ", ".join(f'"{column.name}"' for column in audit.columns if column.name != "id")
+    query = f"SELECT {names} FROM audit ORDER BY id"  # noqa: S608
+    here = Counter(_digest(tuple(row)) for row in connection.exec_driver_sql(query))
+    rows = []
     try:
         # It is replaced because something is wrong, perhaps with it.
         with contextlib.closing(sqlite3.connect(database)) as other:
-            rows = other.execute(f"SELECT {names} FROM audit WHERE at > ? ORDER BY id", (last,)).fetchall()  # noqa: S608
+            for row in other.execute(query):
+                digest = _digest(row)
+                if not here[digest]:
+                    rows.append(row)
+                here[digest] -= here[digest] > 0
     except sqlite3.Error:
         return None
     for row in rows:
         connection.exec_driver_sql(f"INSERT INTO audit ({names}) VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
     return len(rows)
+
+
+def _digest(row: tuple[Any, ...]) -> bytes:
+    return hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
 
 
 def _document(value: Mapping[str, Any] | None) -> str | None:

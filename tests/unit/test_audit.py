@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -251,6 +252,30 @@ def test_restoring_an_old_backup_loses_no_row(tmp_path: Path) -> None:
     assert found[2].after
     assert found[2].after["element"] == "later"
     assert found[0].after == {"file": "saved.tar.gz", "carried": 2}
+
+
+def test_restoring_loses_no_row_though_the_clock_was_set(tmp_path: Path) -> None:
+    """A row of the backup is of a clock that was ahead; some of after it are alike, and one of those was in it."""
+    state, file = tmp_path / "state", tmp_path / "saved.tar.gz"
+    state.mkdir()
+    Authority(state, None)
+    ledger = Ledger(state)
+    put(ledger, time.time() + DAY, object="ahead")
+    put(ledger, 1000.0, object="alike")
+    ledger.close()
+    backup(state, file)
+    ledger = Ledger(state)
+    for object in ("alike", "later", "alike", "long ago"):
+        put(ledger, 1000.0, object=object)
+    ledger.close()
+    for _ in range(2):
+        restore(state, file, WHO, force=True)
+    ledger = Ledger(state)
+    found = rows(ledger)
+    ledger.close()
+    kept = Counter(row.object for row in found if row.action == "token.create")
+    assert kept == {"ahead": 1, "alike": 3, "later": 1, "long ago": 1}
+    assert [row.after and row.after["carried"] for row in found if row.action == "state.restore"] == [5, 4]
 
 
 def test_a_database_that_can_not_be_read_hinders_no_restore(tmp_path: Path) -> None:
