@@ -9,8 +9,6 @@ verify, and `server.pem` are made from it.
 from __future__ import annotations
 
 import ipaddress
-import os
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from haidang_wire import authorities
 from haidang_wire.errors import ConfigError, HaidangError
+
+from haidang_collector.files import write_private
 
 _CA_DAYS = 20 * 365
 _SERVER_DAYS = 365
@@ -343,30 +343,6 @@ def peer_name(uris: list[str]) -> tuple[str, str] | None:
 def fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the certificate, 64 hexadecimal digits."""
     return certificate.fingerprint(hashes.SHA256()).hex()
-
-
-def write_private(path: Path, content: bytes, *, mode: int = 0o600, as_folder: bool = False) -> None:
-    """Atomic and durable: a new file of the caller's own, whatever lies there; `as_folder` gives what root writes to
-    the folder's owner. Raises OSError."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    new = f"{path.name}.{secrets.token_hex(8)}.new"
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                if as_folder and os.geteuid() == 0:
-                    owner = os.fstat(folder)
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:  # whatever it was, it is raised again
-            os.unlink(new, dir_fd=folder)
-            raise
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def new_key_and_request(name: str) -> tuple[bytes, str]:

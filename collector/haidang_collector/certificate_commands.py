@@ -21,8 +21,8 @@ from haidang_collector.ca import (
     as_pkcs12,
     fingerprint,
     new_key_and_request,
-    write_private,
 )
+from haidang_collector.files import write_private
 from haidang_collector.ledger import certificates
 from haidang_collector.ledger.certificates import Certificate
 from haidang_collector.ledger.database import Ledger

@@ -22,7 +22,7 @@ from haidang_agent import identity as identities
 from haidang_agent.files import as_owner, opened, read_private, write_private
 from haidang_agent.inventory import privileged, tools
 from haidang_agent.spool import Spool
-from haidang_collector import ca
+from haidang_collector import files as private_files
 from haidang_collector.cli import main as collector_command
 from haidang_wire.errors import HaidangError
 
@@ -382,11 +382,11 @@ def test_private_files_are_new_ones(tmp_path: Path, kind: str) -> None:
     other.write_text("mine")
     for name in ("key.pem", "key.pem.new"):
         (tmp_path / name).symlink_to(other) if kind == "symlink" else os.link(other, tmp_path / name)
-    ca.write_private(tmp_path / "key.pem", b"secret")
+    private_files.write_private(tmp_path / "key.pem", b"secret")
     assert other.read_text() == "mine"
     written = (tmp_path / "key.pem").lstat()
     assert (written.st_mode, written.st_nlink) == (0o100600, 1)
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="directory"):
-        ca.write_private(tmp_path / "folder", b"secret")
+        private_files.write_private(tmp_path / "folder", b"secret")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "key.pem", "key.pem.new", "other"]
