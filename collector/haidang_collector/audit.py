@@ -50,6 +50,7 @@ class Action(StrEnum):
     CERTIFICATE_REVOKE = "certificate.revoke"
     CA_ROTATE = "ca.rotate"
     CA_RETIRE = "ca.retire"
+    CA_FOUND = "ca.found"
     MAINTENANCE_PLAN = "maintenance.plan"
     MAINTENANCE_END = "maintenance.end"
     MACHINE_REMOVE = "machine.remove"

@@ -87,6 +87,21 @@ class Previous:
         return self.successor.not_valid_after_utc.timestamp()
 
 
+@dataclass(frozen=True)
+class Next:
+    """What the CA will be, and is not before `Authority.take`."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+    previous: Previous | None
+
+    @property
+    def trusted(self) -> list[str]:
+        """Fingerprints of the CAs that will count, the issuing one first."""
+        previous = [self.previous.certificate] if self.previous else []
+        return [fingerprint(each) for each in (self.certificate, *previous)]
+
+
 class Authority:
     """Key and certificates of the CA in the state folder, made there the first time."""
 
@@ -98,7 +113,7 @@ class Authority:
         self._passphrase = passphrase
         try:
             if not self.key_file.exists():
-                self._write(*_new_root(), None)
+                self._write(Next(*_new_root(), None))
             self.load()
         except OSError as error:
             raise ConfigError(f"the CA can't be read or made: {error}", where=str(state_dir)) from error
@@ -125,7 +140,8 @@ class Authority:
         self._previous = Previous(found[1], found[2]) if len(found) == 3 else None
         self._read = read
         if not begin:
-            self._write(key, self.certificate, None)
+            self._write(Next(key, self.certificate, None))
+            self._read = self._signature()
         self._publish()
 
     def changed(self) -> bool:
@@ -143,12 +159,12 @@ class Authority:
         if not self.certificate_file.exists() or self.certificate_file.read_bytes() != with_content:
             write_private(self.certificate_file, with_content, mode=0o644, as_folder=True)
 
-    def _write(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, previous: Previous | None) -> None:
+    def _write(self, what: Next) -> None:
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if self._passphrase:
             encryption = serialization.BestAvailableEncryption(self._passphrase)
-        others = (previous.certificate, previous.successor) if previous else ()
-        content = _private_pem(key, encryption) + b"".join(map(_pem, (certificate, *others)))
+        others = (what.previous.certificate, what.previous.successor) if what.previous else ()
+        content = _private_pem(what.key, encryption) + b"".join(map(_pem, (what.certificate, *others)))
         write_private(self.key_file, content, as_folder=True)
 
     @property
@@ -188,9 +204,8 @@ class Authority:
             found[_key_identifier(self.previous.certificate)] = self.previous.until
         return found
 
-    def rotate(self, overlap_days: float) -> Previous:
-        """Begin the next CA; this one counts for so many days more. Raises HaidangError while one is replaced
-        already, OSError.
+    def successor(self, overlap_days: float) -> Next:
+        """The next CA; this one counts for so many days more. Raises HaidangError while one is replaced already.
 
         The old key signs the new one, and nothing after: it is not kept.
         """
@@ -202,19 +217,28 @@ class Authority:
             )
         key, certificate = _new_root()
         ends = min(datetime.now(UTC) + timedelta(days=overlap_days), self.certificate.not_valid_after_utc)
-        previous = Previous(self.certificate, _root(key, self._key, self.certificate.subject, ends))
-        self._write(key, certificate, previous)
-        self.load()
-        return previous
+        return Next(key, certificate, Previous(self.certificate, _root(key, self._key, self.certificate.subject, ends)))
 
-    def retire(self) -> x509.Certificate:
-        """End the CA that was replaced, now; its certificate. Raises HaidangError when there is none, OSError."""
+    def without_previous(self) -> Next:
+        """This CA alone: the one that was replaced ends now. Raises HaidangError when there is none."""
         if not self.previous:
             raise HaidangError("no CA is being replaced", remedy="Begin with: haidang-collector ca rotate")
-        certificate = self.previous.certificate
-        self._write(self._key, self.certificate, None)
+        return Next(self._key, self.certificate, None)
+
+    def take(self, what: Next) -> None:
+        """Be what was made of this one. Raises HaidangError when the file has changed since, OSError."""
+        if self.changed():
+            raise HaidangError("another command has changed the CA meanwhile", remedy="See: haidang-collector ca show")
+        self._write(what)
         self.load()
-        return certificate
+
+    def rotate(self, overlap_days: float) -> None:
+        """Begin the next CA, see `successor`. Raises HaidangError, OSError."""
+        self.take(self.successor(overlap_days))
+
+    def retire(self) -> None:
+        """End the CA that was replaced, see `without_previous`. Raises HaidangError, OSError."""
+        self.take(self.without_previous())
 
     def issue_client(self, request_pem: str, kind: str, name: str, days: float) -> Issued:
         """A client certificate for the key of a request; kind is one of KINDS.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
@@ -116,52 +118,70 @@ def _certificates(options: argparse.Namespace, settings: Settings, ledger: Ledge
 
 
 def _ca(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
+    if options.action == "show":
+        _show(settings, ledger)
+        return
     now = time.time()
-    # The transaction keeps two of these commands apart.
     with ledger.transaction() as connection:
-        authority = _authority(settings)
-        if options.action == "show":
-            counting = Counter((each.authority, each.kind) for each in certificates.listed(connection, now=now))
-            for certificate, (identifier, until) in zip(authority.trusted, authority.ends().items(), strict=True):
-                of_kinds = ", ".join(f"{counting[identifier, kind]} {kind}s" for kind in KINDS)
-                role = "issues" if certificate is authority.certificate else "is replaced"
-                print(f"{fingerprint(certificate)} {role}, counts until {date(until)}: {of_kinds}")
-            return
-        before = {"trusted": [fingerprint(each) for each in authority.trusted]}
+        authority = _found(connection, settings)
+        were = [fingerprint(each) for each in authority.trusted]
         if options.action == "rotate":
             life = settings.client_certificate_days * 86400
             overlap = duration(options.overlap, "--overlap") if options.overlap else life + 90 * 86400
-            identifier = authority.key_identifier
-            try:
-                until = authority.rotate(overlap / 86400).until
-            except OSError as error:
-                raise HaidangError(f"can't be written: {error.strerror}", where=str(authority.key_file)) from error
+            identifier, action = authority.key_identifier, Action.CA_ROTATE
+            planned = authority.successor(overlap / 86400)
+            assert planned.previous is not None
             said = [
-                f"the CA is now {authority.fingerprint}",
-                f"the one before counts until {date(until)}; agents take over the new one with their next deliveries",
+                f"the CA is now {planned.trusted[0]}",
+                f"the one before counts until {date(planned.previous.until)}; agents take over the new one with their"
+                " next deliveries",
             ]
         else:
-            identifier = _before(authority)
+            identifier, action = _before(authority), Action.CA_RETIRE
+            planned = authority.without_previous()
             counting_still = _of(certificates.listed(connection, now=now), identifier)
             if counting_still and not options.force:
                 raise HaidangError(
                     f"certificates of the CA before still count: {_names(counting_still)}",
                     remedy="Wait until their agents have renewed and make new ones for people, or give --force",
                 )
-            try:
-                said = [f"the CA {fingerprint(authority.retire())} is over"]
-            except OSError as error:
-                raise HaidangError(f"can't be written: {error.strerror}", where=str(authority.key_file)) from error
-        action = Action.CA_ROTATE if options.action == "rotate" else Action.CA_RETIRE
-        after = {"trusted": [fingerprint(each) for each in authority.trusted]}
-        audit.note(connection, Principal.of_command(), action, authority.fingerprint, before, after)
-        left = _of(certificates.listed(connection, now=now), identifier)
-        certificates.follow_authorities(connection, authority.ends(), now)
+            said = [f"the CA {were[-1]} is over"]
+        # Before it is made: whatever fails then, there is no change that nobody knows of.
+        certificates.note_authorities(connection, Principal.of_command(), action, were, planned.trusted)
+    try:
+        # The transaction keeps two of these commands apart.
+        with ledger.transaction() as connection:
+            authority.take(planned)
+            left = _of(certificates.listed(connection, now=now), identifier)
+            certificates.follow_authorities(connection, authority.ends(), now)
+    except (HaidangError, OSError) as error:
+        with contextlib.suppress(HaidangError), ledger.transaction() as connection:
+            _found(connection, settings)  # else the next command or start says it
+        if isinstance(error, OSError):
+            raise HaidangError(f"can't be written: {error.strerror}", where=str(authority.key_file)) from error
+        raise
     by_hand = [each for each in left if each.kind != "agent"]
     if by_hand:
         said.append(f"these end with it, make new ones: {_names(by_hand)}")
     said.append(f"Prometheus and a reverse proxy, which verify the collector, need {authority.certificate_file} again")
     print("\n".join(said))
+
+
+def _show(settings: Settings, ledger: Ledger) -> None:
+    with ledger.transaction() as connection:
+        authority = _found(connection, settings)
+        counting = Counter((each.authority, each.kind) for each in certificates.listed(connection, now=time.time()))
+    for certificate, (identifier, until) in zip(authority.trusted, authority.ends().items(), strict=True):
+        of_kinds = ", ".join(f"{counting[identifier, kind]} {kind}s" for kind in KINDS)
+        role = "issues" if certificate is authority.certificate else "is replaced"
+        print(f"{fingerprint(certificate)} {role}, counts until {date(until)}: {of_kinds}")
+
+
+def _found(connection: sa.Connection, settings: Settings) -> Authority:
+    """The CA as it is, which the audit knows then."""
+    authority = _authority(settings)
+    certificates.find_authorities(connection, [fingerprint(each) for each in authority.trusted])
+    return authority
 
 
 def _before(authority: Authority) -> str:

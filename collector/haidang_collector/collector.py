@@ -329,6 +329,7 @@ class Collector:
             log.error("%s can't be used: %s", self.authority.key_file, error)
         if self.authority.version != self._authorities:
             self.certificates.authorities = frozenset(self.authority.ends())
+            await self.ledger.run(certificates.find_authorities, [*map(fingerprint, self.authority.trusted)])
             await self.ledger.run(certificates.follow_authorities, self.authority.ends(), now)
             self._authorities = self.authority.version
         await self.certificates.keep(now)

@@ -214,6 +214,23 @@ def follow_authorities(connection: sa.Connection, ends: Mapping[str, float], now
         _revoke(connection, later & _not_revoked(until), until, "authority")
 
 
+def note_authorities(
+    connection: sa.Connection, principal: Principal, action: Action, were: list[str], are: list[str]
+) -> None:
+    """Which CAs count (fingerprints, the issuing one first) changes."""
+    audit.note(connection, principal, action, are[0], {"trusted": were}, {"trusted": are})
+
+
+def find_authorities(connection: sa.Connection, are: list[str]) -> None:
+    """The CA is a file, and no transaction has both: so its change is noted before it is made. Where the CAs are others
+    than was noted last, a row says so: the change came to nothing, a backup was restored, a file was put there. That
+    one has ended at its time is no change."""
+    last = audit.find(connection, audit.Wanted(what="ca"), 1)
+    noted = (last[0].after or {}).get("trusted", []) if last else are
+    if noted[:1] != are[:1] or not set(are) <= set(noted):
+        note_authorities(connection, Principal.itself(), Action.CA_FOUND, noted, are)
+
+
 def listed(connection: sa.Connection, *, now: float, kind: str = "", ended: bool = False) -> list[Certificate]:
     """Those that count (or all that are kept), by kind and name, the newest of a name first."""
     query = sa.select(*COLUMNS).order_by(certificates.c.kind, certificates.c.name, certificates.c.issued.desc())
