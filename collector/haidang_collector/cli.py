@@ -26,7 +26,6 @@ from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain
 from haidang_collector.registry import Registry
 from haidang_collector.registry_file import load_registry
-from haidang_collector.render import escape
 from haidang_collector.routing import with_officers
 from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret
@@ -246,7 +245,7 @@ def _machines(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
         found = claims.listed(connection)
     for each in found:
         # Names and serials are what agents say: nothing of them steers a terminal.
-        name, serial, seen = escape(each["name"]), escape(each["serial"]), date(each["claims_last_seen"])
+        name, serial, seen = printable(each["name"]), printable(each["serial"]), date(each["claims_last_seen"])
         print(
             f"{each['id']:>7}  of {each['site']} ({each['agent']}, {name}, serial {serial or 'unknown'}) claims to be"
             f" {each['claims']} of {each['claims_site']} ({each['claims_agent']}, seen {seen})"

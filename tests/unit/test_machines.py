@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector import audit
+from haidang_collector import audit, cli
 from haidang_collector.audit import Principal
 from haidang_collector.inventory import changes, claims, counts, lan, search, store
 from haidang_collector.inventory.identity import Marks, choose
@@ -589,3 +589,16 @@ def test_what_probes_see_on_networks(ledger: Ledger) -> None:
         assert (found[CARD]["known_as"], found[CARD]["last_seen"]) == ("PC-VANTHU-01", 2000)
         assert len(lan.devices(connection, managed=False)) == 2
         assert lan.coverage(connection, 0, {"ttdl": {"10.1.0.9"}}) == {"ttdl": (2, 3)}
+
+
+def test_disputes_say_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = Ledger(tmp_path)
+    give(opened, 1000, machine=MACHINE)
+    give(opened, 2000, "new", "xa", machine={**MACHINE, "name": "PC\x9b2J\u202egnp\x1b[2J"})
+    opened.close()
+    config = tmp_path / "collector.toml"
+    config.write_text(f'state_dir = "{tmp_path}"\nnames = ["localhost"]\n')
+    assert cli.main(["--config", str(config), "machines", "disputes"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "PC" in line
+    assert line.isprintable()
