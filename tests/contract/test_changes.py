@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from haidang_collector.ledger.database import Ledger
 from haidang_collector.own_pages import AGENTS_ROUTES
 from haidang_collector.settings import load_settings
 
-from tests.conftest import REGISTRY
+from tests.conftest import REGISTRY, ROOT
 
 # Commands by what they do; those that are no change of the collector's state.
 READ = {
@@ -388,6 +389,13 @@ def test_the_audit_is_read_page_by_page(place: Place) -> None:
     assert "maintenance.plan" in shown[0]
     lines = [json.loads(line) for line in place.command("audit", "--json", "--what", "registry.load").splitlines()]
     assert [line["action"] for line in lines] == ["registry.load"]
+
+
+@pytest.mark.parametrize("language", ["", "vi/"])
+def test_every_action_is_told_of_to_operators(language: str) -> None:
+    text = (ROOT / f"docs/{language}operators.md").read_text()
+    lists = [line.split("|")[1] for line in text.splitlines() if re.match(r"\| `[a-z]+\.[a-z]+`", line)]
+    assert sorted(re.findall(r"`(\S+)`", " ".join(lists))) == sorted(Action)
 
 
 def test_every_action_is_shown_by_one_of_these() -> None:

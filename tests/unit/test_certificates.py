@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from cryptography import x509
+from haidang_collector import audit
 from haidang_collector.audit import Principal
 from haidang_collector.backup import backup, restore
 from haidang_collector.ca import LONGEST_DAYS, Authority, Issued, Presented, new_key_and_request, presented
@@ -152,6 +153,8 @@ def test_a_command_counts_with_the_next_request(place: Place) -> None:
     assert place.says(again) == 200
     with command_of.transaction() as connection:
         assert kept.revoke_name(connection, WHO, "operator", "lan") == 1
+        (row,) = audit.find(connection, audit.Wanted(object="operator/lan"), 1)
+        assert (row.before, row.after) == ({"serials": [again.serial]}, {"certificates": 1})
     assert place.says(again) == 403
     with command_of.transaction() as connection, pytest.raises(kept.CertificateError):
         kept.revoke_serial(connection, WHO, again.serial)

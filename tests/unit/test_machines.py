@@ -325,6 +325,8 @@ def test_an_operator_decides_and_it_stays_so(
         assert number == left[-1][0]
         (entry,) = audit.find(connection, audit.Wanted(what="machine.decide"), 10)
         assert entry.after == {"decision": decision, "machine": number}
+        assert entry.before
+        assert entry.before["older"] == {"site": "ttdl", "agent": "pc-1", "name": MACHINE["name"]}
     assert disputes(ledger) == left
     give(ledger, 4000, "new", "xa", machine={**MACHINE, "name": "PC-XÃ"})
     assert disputes(ledger) == left

@@ -121,6 +121,9 @@ def decide(connection: sa.Connection, principal: Principal, number: int, decisio
     if row is None or row.claims is None:
         remedy = "List those that do: haidang-collector machines disputes"
         raise NoSuchClaim(f"machine {number} claims to be no other one", remedy=remedy)
+    whose = sa.select(machines.c.site, machines.c.agent, machines.c.name).where(machines.c.id == row.claims)
+    older = connection.execute(whose).first()  # as it was: a merge puts the newer one in its place
+    before = {**row._mapping, "older": dict(older._mapping) if older else None}
     result = number
     if decision == "moved":
         result = merge(connection, row.claims, number, now)
@@ -129,7 +132,7 @@ def decide(connection: sa.Connection, principal: Principal, number: int, decisio
         connection.execute(sa.update(machines).where(machines.c.id == number).values(**changed))
         note(connection, number, now, [Change(f"claim_{decision}", str(row.claims), "")])
     after = {"decision": decision, "machine": result}
-    audit.note(connection, principal, Action.MACHINE_DECIDE, str(number), dict(row._mapping), after)
+    audit.note(connection, principal, Action.MACHINE_DECIDE, str(number), before, after)
     return result
 
 

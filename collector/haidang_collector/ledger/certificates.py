@@ -175,9 +175,11 @@ def require(connection: sa.Connection, shown: Presented, now: float) -> None:
 
 def revoke_name(connection: sa.Connection, principal: Principal, kind: str, name: str) -> int:
     """Refuse every certificate of a name issued until now, known here or not; how many were known and counted."""
+    counting = sa.select(certificates.c.serial).where(_of(kind, name) & _counts(time.time()))
+    before = {"serials": list(connection.execute(counting.order_by(certificates.c.change.desc())).scalars())}
     counted = end_name(connection, kind, name, "revoked")
     after = {"certificates": counted}
-    audit.note(connection, principal, Action.CERTIFICATE_REVOKE, f"{kind}/{name}", None, after)
+    audit.note(connection, principal, Action.CERTIFICATE_REVOKE, f"{kind}/{name}", before, after)
     return counted
 
 
