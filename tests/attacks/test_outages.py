@@ -126,7 +126,7 @@ def test_nobody_speaks_for_anothers_port_path_or_power(center: Center, honest: M
     )
     time.sleep(1.5)  # three looks of the engine
     assert state(center) is None
-    assert not [name for name in outages(center) if name.startswith(("haidang_outage", "haidang_site_up"))]
+    assert not [name for name in outages(center) if name.startswith(("haidang_outage_", "haidang_site_up"))]
     stands(center, honest)
     assert rows(center, "SELECT * FROM downtimes") == []
 
@@ -167,7 +167,7 @@ def test_a_circuit_that_is_down_and_taken_out_is_over(
     assert rows(center, "SELECT id FROM outages WHERE ended IS NULL") == []
     stands(center, honest)
     assert rows(center, opened) == []
-    assert not [name for name in outages(center) if name.startswith("haidang_outage")]
+    assert not [name for name in outages(center) if name.startswith("haidang_outage_")]
 
 
 @pytest.mark.parametrize("agent", ["attacker-1", "sw-an-binh"])
