@@ -10,7 +10,7 @@ from pathlib import Path
 from haidang_wire.assignment import Assignment, assignment_from, assignment_json
 from haidang_wire.errors import HaidangError
 
-from haidang_agent.files import read_private, write_private
+from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.transport import Transport
 
 log = logging.getLogger(__name__)

@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _refuse_anothers(state_dir: Path) -> None:
     """As root, in the folder of the agent's user: what root leaves there that user can't use."""
-    from haidang_agent.files import is_root
+    from haidang_agent.platform.files import is_root
 
     owner = state_dir.stat().st_uid if state_dir.exists() else 0
     if is_root() and owner != 0:

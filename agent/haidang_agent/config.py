@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from haidang_wire.errors import ConfigError
 
-from haidang_agent import files
+from haidang_agent.platform import files
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -19,10 +19,10 @@ from haidang_agent import icmp, spool, status
 from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
-from haidang_agent.files import as_owner
 from haidang_agent.identity import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.path.keys import load_keys
+from haidang_agent.platform.files import as_owner
 from haidang_agent.service import SPOOL_FILE
 from haidang_agent.snmp import not_installed
 from haidang_agent.texts import say

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from haidang_wire.report import Event, Fact, Sample
 
-from haidang_agent.system import boot_seconds
+from haidang_agent.platform.system import boot_seconds
 
 
 @dataclass

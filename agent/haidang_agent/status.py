@@ -9,7 +9,7 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_agent.files import read_private, write_private
+from haidang_agent.platform.files import read_private, write_private
 
 _FILE = "status.json"
 

@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 from haidang_wire.errors import HaidangError
 
 from haidang_agent import deadline
-from haidang_agent.files import held
 from haidang_agent.known_time import KnownTime, is_impossible, may_believe
-from haidang_agent.system import boot_seconds
+from haidang_agent.platform.files import held
+from haidang_agent.platform.system import boot_seconds
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from haidang_agent.collector_clock import CollectorClock
 from haidang_agent.config import UplinkConfig
 from haidang_agent.identity import Identity
 from haidang_agent.known_time import KnownTime
+from haidang_agent.platform.system import boot_seconds
 from haidang_agent.spool import Pending, Spool
-from haidang_agent.system import boot_seconds
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport, printable
 
 log = logging.getLogger(__name__)

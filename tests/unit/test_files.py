@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from haidang_agent import cli, files, status
+from haidang_agent import cli, status
 from haidang_agent import identity as identities
-from haidang_agent.files import as_owner, opened, read_private, write_private
 from haidang_agent.inventory import privileged, tools
+from haidang_agent.platform import files
+from haidang_agent.platform.files import as_owner, opened, read_private, write_private
 from haidang_agent.spool import Spool
 from haidang_collector import files as private_files
 from haidang_collector.cli import main as collector_command

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from haidang_agent import files
 from haidang_agent.inventory.text import decode
 from haidang_agent.inventory.tools import read, run
+from haidang_agent.platform import files
 
 FOLDER = Path("/run/haidang-agent")
 DMI = Path("/sys/class/dmi/id")

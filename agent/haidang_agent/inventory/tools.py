@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from haidang_agent.files import is_root, is_roots
 from haidang_agent.inventory.text import decode
+from haidang_agent.platform.files import is_root, is_roots
 
 _SECONDS = 60.0
 _MOST_BYTES = 32 * 2**20

@@ -8,7 +8,7 @@ from pathlib import Path
 from haidang_wire.errors import ConfigError
 
 from haidang_agent.config import load_tables
-from haidang_agent.files import refuse_readable
+from haidang_agent.platform.files import refuse_readable
 
 _MIN_KEY_BYTES = 16
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from haidang_wire.errors import ConfigError
 
 from haidang_agent.config import key, load_tables
-from haidang_agent.files import refuse_readable
+from haidang_agent.platform.files import refuse_readable
 
 if TYPE_CHECKING:
     from gufo.snmp.user import User

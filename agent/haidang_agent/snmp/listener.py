@@ -14,7 +14,7 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event
 
 from haidang_agent.config import TrapsConfig
-from haidang_agent.files import read_private, write_private
+from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.device import Polled
 from haidang_agent.snmp.flood import Summary

@@ -14,8 +14,8 @@ from typing import Any
 from haidang_wire.report import Fact
 
 from haidang_agent.config import InventoryConfig
-from haidang_agent.files import read_private, write_private
 from haidang_agent.inventory import KINDS
+from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.source import Findings
 
 FILE = "inventory.json"

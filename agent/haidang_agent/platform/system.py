@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "linux":
-    from haidang_agent.system_linux import boot_id, boot_seconds, default_gateway, interface_kind
+    from haidang_agent.platform.linux import boot_id, boot_seconds, default_gateway, interface_kind
 else:
-    from haidang_agent.system_other import boot_id, boot_seconds, default_gateway, interface_kind
+    from haidang_agent.platform.other import boot_id, boot_seconds, default_gateway, interface_kind
 
 __all__ = ["boot_id", "boot_seconds", "default_gateway", "interface_kind"]
