@@ -105,7 +105,7 @@ def _log_to_stderr(level: str) -> None:
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    from haidang_agent import identity as identities
+    from haidang_agent.identity import enrolment as identities
 
     config = _config(options)
     state_dir, lang = Path(config.state_dir), language(options.language)
@@ -197,7 +197,7 @@ def _once(options: argparse.Namespace) -> int:
 
 
 def _agent_and_site(config: AgentConfig) -> tuple[str, str]:
-    from haidang_agent import identity as identities
+    from haidang_agent.identity import enrolment as identities
 
     try:
         identity = identities.load(Path(config.state_dir))
@@ -207,8 +207,8 @@ def _agent_and_site(config: AgentConfig) -> tuple[str, str]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from haidang_agent import identity as identities
     from haidang_agent import status
+    from haidang_agent.identity import enrolment as identities
 
     config = _config(options)
     lang = language(options.language)

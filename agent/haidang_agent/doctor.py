@@ -16,10 +16,10 @@ from pathlib import Path
 from haidang_wire.errors import HaidangError
 
 from haidang_agent import icmp, spool, status
-from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
-from haidang_agent.identity import Identity
+from haidang_agent.identity import enrolment as identities
+from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.path.keys import load_keys
 from haidang_agent.platform.files import as_owner

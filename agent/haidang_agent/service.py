@@ -15,10 +15,10 @@ from types import FrameType
 from haidang_wire import __version__
 from haidang_wire.report import Event
 
-from haidang_agent import identity as identities
 from haidang_agent import sources, status
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
+from haidang_agent.identity import enrolment as identities
 from haidang_agent.platform import files
 from haidang_agent.schedule import make
 from haidang_agent.source import Findings, Instant, instant

@@ -16,11 +16,11 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.reference import reading_from
 from haidang_wire.report import CONTENT_TYPE
 
-from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.collector_clock import CollectorClock
 from haidang_agent.config import UplinkConfig
-from haidang_agent.identity import Identity
+from haidang_agent.identity import enrolment as identities
+from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.platform.system import boot_seconds
 from haidang_agent.spool import Pending, Spool

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent import identity as identities
 from haidang_agent.assignment import Assignments
 from haidang_agent.config import UplinkConfig
+from haidang_agent.identity import enrolment as identities
 from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.transport import NetworkError, Transport

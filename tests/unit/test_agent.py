@@ -14,7 +14,7 @@ import pytest
 from haidang_agent import icmp, texts
 from haidang_agent.assignment import FILE, Assignments
 from haidang_agent.config import SourceConfig, load_config
-from haidang_agent.identity import normal_fingerprint
+from haidang_agent.identity.enrolment import normal_fingerprint
 from haidang_agent.schedule import Runner, phase_of
 from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself

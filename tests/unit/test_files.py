@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from haidang_agent import cli, status
-from haidang_agent import identity as identities
+from haidang_agent.identity import enrolment as identities
 from haidang_agent.inventory import privileged, tools
 from haidang_agent.platform import files
 from haidang_agent.platform.files import as_owner, opened, read_private, write_private
@@ -324,7 +324,7 @@ def test_root_enrols_for_the_owner(center: Center, foreign: Path, victim: Path) 
 def test_modules_of_the_folder_root_stands_in_are_not_run(center: Center, tmp_path: Path) -> None:
     stands_in = tmp_path / "here"
     (stands_in / "haidang_agent").mkdir(parents=True)
-    for name in ("haidang_agent/__init__.py", "haidang_agent/csr.py", "json.py", "cryptography.py"):
+    for name in ("haidang_agent/__init__.py", "haidang_agent/identity/csr.py", "json.py", "cryptography.py"):
         (stands_in / name).write_text(f"open({str(stands_in / 'taken')!r}, 'w').close()\n")
     token = center.command("token", "create", "--site", "ttdl")
     command = [

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent import cli, identity, status
+from haidang_agent import cli, status
 from haidang_agent import spool as spools
 from haidang_agent.config import load_config
+from haidang_agent.identity import enrolment as identity
 from haidang_agent.source import Findings
 from haidang_agent.spool import Spool
 from haidang_agent.status import Status

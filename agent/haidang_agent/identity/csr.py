@@ -18,7 +18,7 @@ def new_key_and_request(name: str) -> tuple[str, str]:
     Raises HaidangError when the child fails.
     """
     # -I: nothing of the folder or the environment it is run in; root may stand in anybody's.
-    command = [sys.executable, "-I", "-m", "haidang_agent.csr", name]
+    command = [sys.executable, "-I", "-m", "haidang_agent.identity.csr", name]
     try:
         done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -15,7 +15,7 @@ from haidang_wire import __version__, authorities
 from haidang_wire.errors import HaidangError
 
 from haidang_agent import known_time
-from haidang_agent.csr import new_key_and_request
+from haidang_agent.identity.csr import new_key_and_request
 from haidang_agent.platform.files import held, read_private, remove, write_private
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport
 
