@@ -68,8 +68,8 @@ def _whole(daemon: psutil.Process) -> float:
 
 def ours(targets: list[str], seconds: float) -> tuple[float, int]:
     """(processor seconds, probes) of the source as a probe runs it."""
-    from haidang_agent.assignment import Assignments
     from haidang_agent.config import PathsConfig
+    from haidang_agent.delivery.assignment import Assignments
     from haidang_agent.sources.paths import Paths
     from haidang_wire.assignment import AssignedPath, Assignment
 

@@ -159,7 +159,7 @@ def _once(options: argparse.Namespace) -> int:
     from haidang_wire.report import Report, report_json
 
     from haidang_agent import sources
-    from haidang_agent.assignment import Assignments
+    from haidang_agent.delivery.assignment import Assignments
     from haidang_agent.schedule import make
     from haidang_agent.sources.itself import Itself
 

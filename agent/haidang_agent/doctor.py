@@ -15,9 +15,10 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_agent import icmp, spool, status
-from haidang_agent.assignment import Assignments
+from haidang_agent import icmp, status
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
+from haidang_agent.delivery import spool
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime

@@ -16,16 +16,16 @@ from haidang_wire import __version__
 from haidang_wire.report import Event
 
 from haidang_agent import sources, status
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
+from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.spool import Spool
+from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.platform import files
 from haidang_agent.schedule import make
 from haidang_agent.source import Findings, Instant, instant
 from haidang_agent.sources.itself import Itself
-from haidang_agent.spool import Spool
 from haidang_agent.status import Status
-from haidang_agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
 

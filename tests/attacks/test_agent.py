@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import UplinkConfig
+from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.spool import Spool
+from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.source import Findings
-from haidang_agent.spool import Spool
 from haidang_agent.transport import NetworkError, Transport
-from haidang_agent.uplink import Uplink
 from haidang_collector.ca import Authority, new_key_and_request
 from haidang_wire.report import Event
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent.collector_clock import CollectorClock
+from haidang_agent.delivery.collector_clock import CollectorClock
 from haidang_agent.platform.system import boot_seconds
 from haidang_wire.reference import reading_from
 from haidang_wire.report import EXPIRY_INTERVALS

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from haidang_agent.assignment import FILE, Assignments
 from haidang_agent.config import SnmpConfig
+from haidang_agent.delivery.assignment import FILE, Assignments
 from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.device import Memory
 from haidang_agent.snmp.found import Poll

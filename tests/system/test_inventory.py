@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig, InventoryConfig
+from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.spool import Spool
 from haidang_agent.inventory import KINDS
 from haidang_agent.sources import build
 from haidang_agent.sources.inventory import Inventory
-from haidang_agent.spool import Spool
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' own tools")]
 

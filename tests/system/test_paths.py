@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import PathsConfig
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.path.discover import discover
 from haidang_agent.path.prober import Prober
 from haidang_agent.source import Findings

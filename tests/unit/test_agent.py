@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from haidang_agent import icmp, texts
-from haidang_agent.assignment import FILE, Assignments
 from haidang_agent.config import SourceConfig, load_config
+from haidang_agent.delivery.assignment import FILE, Assignments
+from haidang_agent.delivery.uplink import _retry_after
 from haidang_agent.identity.enrolment import normal_fingerprint
 from haidang_agent.schedule import Runner, phase_of
 from haidang_agent.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.transport import Answer, Transport
-from haidang_agent.uplink import _retry_after
 from haidang_wire.errors import ConfigError, HaidangError
 from haidang_wire.labels import is_identifier, to_identifier
 from hypothesis import given

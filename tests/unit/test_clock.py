@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from haidang_agent.collector_clock import CollectorClock
+from haidang_agent.delivery.collector_clock import CollectorClock
 from haidang_collector.clock import TimeBase
 from haidang_collector.ingest import Speaker, read_delivery
 from haidang_collector.problems import Problem

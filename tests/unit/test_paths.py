@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import PathsConfig
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.doctor import Doctor
 from haidang_agent.path.directions import Directions
 from haidang_agent.path.figures import ANSWER_SECONDS, Figures

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from haidang_agent.delivery.spool import Spool
 from haidang_agent.source import Findings
-from haidang_agent.spool import Spool
 from haidang_wire.report import Event, Sample
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -10,13 +10,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import AgentConfig
+from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.spool import Spool
 from haidang_agent.source import Source, StandingSource
 from haidang_agent.sources.host import Host
 from haidang_agent.sources.inventory import Inventory
 from haidang_agent.sources.reachability import Reachability
-from haidang_agent.spool import Spool
 
 
 def build(

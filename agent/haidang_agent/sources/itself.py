@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psutil
 from haidang_wire import __version__
 
+from haidang_agent.delivery.spool import Spool
+from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.schedule import Runner
 from haidang_agent.source import Findings
-from haidang_agent.spool import Spool
-from haidang_agent.uplink import Uplink
 
 if TYPE_CHECKING:
     from haidang_agent.standing import Standing

@@ -12,8 +12,8 @@ from haidang_wire.assignment import AssignedPath
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event, Fact
 
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import PathsConfig
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.path.discover import Route, discover
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.prober import Path, Prober

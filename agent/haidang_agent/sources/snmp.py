@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from haidang_wire.assignment import AssignedDevice
 from haidang_wire.errors import HaidangError
 
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import SnmpConfig
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll

@@ -16,14 +16,14 @@ from haidang_wire.errors import HaidangError
 from haidang_wire.reference import reading_from
 from haidang_wire.report import CONTENT_TYPE
 
-from haidang_agent.assignment import Assignments
-from haidang_agent.collector_clock import CollectorClock
 from haidang_agent.config import UplinkConfig
+from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.collector_clock import CollectorClock
+from haidang_agent.delivery.spool import Pending, Spool
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.platform.system import boot_seconds
-from haidang_agent.spool import Pending, Spool
 from haidang_agent.transport import Answer, NetworkError, TlsError, Transport, printable
 
 log = logging.getLogger(__name__)

@@ -27,9 +27,16 @@ from typing import Any
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Report, report_json
 
+from haidang_agent.delivery.spool_file import (
+    LOG_PAGES,
+    PAGE_BYTES,
+    is_damage,
+    open_or_set_aside,
+    require_intact,
+    set_durable,
+)
 from haidang_agent.platform.system import boot_id, boot_seconds
 from haidang_agent.source import Findings
-from haidang_agent.spool_file import LOG_PAGES, PAGE_BYTES, is_damage, open_or_set_aside, require_intact, set_durable
 
 log = logging.getLogger(__name__)
 
