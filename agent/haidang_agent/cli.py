@@ -160,7 +160,7 @@ def _once(options: argparse.Namespace) -> int:
 
     from haidang_agent import sources
     from haidang_agent.delivery.assignment import Assignments
-    from haidang_agent.schedule import make
+    from haidang_agent.schedule.runner import make
     from haidang_agent.sources.itself import Itself
 
     config = _config(options)

@@ -22,8 +22,8 @@ from haidang_agent.delivery.spool import Spool
 from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.platform import files
-from haidang_agent.schedule import make
-from haidang_agent.source import Findings, Instant, instant
+from haidang_agent.schedule.runner import make
+from haidang_agent.schedule.source import Findings, Instant, instant
 from haidang_agent.sources.itself import Itself
 from haidang_agent.status import Status
 

@@ -23,7 +23,7 @@ from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_agent.transport import NetworkError, Transport
 from haidang_collector.ca import Authority, new_key_and_request
 from haidang_wire.report import Event

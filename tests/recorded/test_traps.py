@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 from haidang_agent.config import SnmpConfig, TrapsConfig
+from haidang_agent.schedule.source import Findings
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.device import Polled
 from haidang_agent.snmp.flood import Gate, Summary
 from haidang_agent.snmp.notifications import TRAP_OID, Notification, understand
 from haidang_agent.snmp.traps import _begins_with
-from haidang_agent.source import Findings
 from haidang_agent.sources import snmp as sources_snmp
 from haidang_agent.sources.snmp import Snmp
 from haidang_wire.assignment import AssignedDevice

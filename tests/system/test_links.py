@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from haidang_agent.config import LinksConfig
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_agent.sources.links import Links, links
 from hypothesis import given
 from hypothesis import strategies as st

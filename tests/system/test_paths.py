@@ -14,7 +14,7 @@ from haidang_agent.config import PathsConfig
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.path.discover import discover
 from haidang_agent.path.prober import Prober
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_agent.sources import paths
 from haidang_wire.assignment import AssignedPath, Assignment
 

@@ -16,8 +16,8 @@ from haidang_agent.config import SourceConfig, load_config
 from haidang_agent.delivery.assignment import FILE, Assignments
 from haidang_agent.delivery.uplink import _retry_after
 from haidang_agent.identity.enrolment import normal_fingerprint
-from haidang_agent.schedule import Runner, phase_of
-from haidang_agent.source import Findings
+from haidang_agent.schedule.runner import Runner, phase_of
+from haidang_agent.schedule.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.transport import Answer, Transport
 from haidang_wire.errors import ConfigError, HaidangError

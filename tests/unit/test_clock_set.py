@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.system import boot_seconds
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery

@@ -17,7 +17,7 @@ from haidang_agent.config import load_config
 from haidang_agent.delivery import spool as spools
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.identity import enrolment as identity
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_agent.status import Status
 from haidang_collector.registry_file import load_registry
 from haidang_collector.settings import load_settings

@@ -15,7 +15,7 @@ from haidang_agent.path.figures import ANSWER_SECONDS, Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, Liveness
 from haidang_agent.path.prober import Path as Measured
 from haidang_agent.path.prober import Prober
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_agent.sources.paths import Paths
 from haidang_collector.settings import Limits
 from haidang_wire.assignment import AssignedPath, Assignment

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from haidang_agent.delivery import spool as module
 from haidang_agent.delivery.spool import Spool, check
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event, Sample
 

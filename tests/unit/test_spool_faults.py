@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from haidang_agent.delivery.spool import Spool
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 from haidang_wire.report import Event, Sample
 from hypothesis import settings
 from hypothesis import strategies as st

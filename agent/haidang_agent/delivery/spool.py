@@ -36,7 +36,7 @@ from haidang_agent.delivery.spool_file import (
     set_durable,
 )
 from haidang_agent.platform.system import boot_id, boot_seconds
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 ANSWER_SECONDS = 3.0
 """A probe not answered within it is lost."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from haidang_wire.report import Fact, Sample
 
-from haidang_agent.source import Findings, Instant, instant
+from haidang_agent.schedule.source import Findings, Instant, instant
 
 _TEXT_BYTES = 200
 

@@ -15,6 +15,7 @@ from haidang_wire.report import Event
 
 from haidang_agent.config import TrapsConfig
 from haidang_agent.platform.files import read_private, write_private
+from haidang_agent.schedule.source import Deliver, Findings, instant
 from haidang_agent.snmp.credentials import Credential
 from haidang_agent.snmp.device import Polled
 from haidang_agent.snmp.flood import Summary
@@ -22,7 +23,6 @@ from haidang_agent.snmp.fresh import Fresh
 from haidang_agent.snmp.notifications import Notification, understand
 from haidang_agent.snmp.traps import OUTCOMES, Bindings, Receiver, Sender
 from haidang_agent.snmp.watched import Watched
-from haidang_agent.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 

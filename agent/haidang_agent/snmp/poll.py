@@ -13,13 +13,13 @@ from haidang_wire.metrics import CATALOGUE
 from haidang_wire.report import Fact
 
 from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.schedule.source import instant
 from haidang_agent.snmp import entity_sensors, host_memory, neighbours
 from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory, Polled
 from haidang_agent.snmp.found import Labels, Poll
 from haidang_agent.snmp.profile import Column, Profile, Profiles, Reading, Table, threshold_metric
 from haidang_agent.snmp.session import DeviceError, Session, Value
 from haidang_agent.snmp.values import address, bit, number, text, timestamp
-from haidang_agent.source import instant
 
 _UPTIME, _LOCATION = "1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.1.6.0"
 _ENGINE_TIME, _TABLE_CHANGED = "1.3.6.1.6.3.10.2.1.3.0", "1.3.6.1.2.1.31.1.5.0"

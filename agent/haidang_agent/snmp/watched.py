@@ -8,7 +8,7 @@ import time
 
 from haidang_wire.assignment import AssignedDevice
 
-from haidang_agent.schedule import phase_of
+from haidang_agent.schedule.runner import phase_of
 from haidang_agent.snmp.device import Memory
 
 # A device that sends traps without end is not polled without end, nor all of it each time.

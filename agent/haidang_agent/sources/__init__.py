@@ -13,7 +13,7 @@ from pathlib import Path
 from haidang_agent.config import AgentConfig
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.delivery.spool import Spool
-from haidang_agent.source import Source, StandingSource
+from haidang_agent.schedule.source import Source, StandingSource
 from haidang_agent.sources.host import Host
 from haidang_agent.sources.inventory import Inventory
 from haidang_agent.sources.reachability import Reachability

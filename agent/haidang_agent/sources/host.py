@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from haidang_agent.platform.system import boot_seconds, interface_kind
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 # Counted in another mode already (proc(5): guest time is part of user time).
 _CPU_MODES_COUNTED_TWICE = frozenset(("guest", "guest_nice"))

@@ -16,7 +16,7 @@ from haidang_wire.report import Fact
 from haidang_agent.config import InventoryConfig
 from haidang_agent.inventory import KINDS
 from haidang_agent.platform.files import read_private, write_private
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 FILE = "inventory.json"
 # So often everything is sent, for a collector that was restored from a backup.

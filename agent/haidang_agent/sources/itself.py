@@ -12,11 +12,11 @@ from haidang_wire import __version__
 
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.delivery.uplink import Uplink
-from haidang_agent.schedule import Runner
-from haidang_agent.source import Findings
+from haidang_agent.schedule.runner import Runner
+from haidang_agent.schedule.source import Findings
 
 if TYPE_CHECKING:
-    from haidang_agent.standing import Standing
+    from haidang_agent.schedule.standing import Standing
 
 
 class Itself:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from haidang_wire.report import Event
 
 from haidang_agent.config import LinksConfig
-from haidang_agent.source import Deliver, Findings, instant
+from haidang_agent.schedule.source import Deliver, Findings, instant
 
 _RTMGRP_LINK = 1
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17

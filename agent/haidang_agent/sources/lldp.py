@@ -8,7 +8,7 @@ from typing import Any
 
 from haidang_wire.report import Fact
 
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 _ANSWER_SECONDS = 5.0
 

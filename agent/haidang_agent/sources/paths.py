@@ -17,7 +17,7 @@ from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.path.discover import Route, discover
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.prober import Path, Prober
-from haidang_agent.source import Deliver, Findings, instant
+from haidang_agent.schedule.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 

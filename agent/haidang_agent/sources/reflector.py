@@ -19,7 +19,7 @@ from haidang_agent.bucket import Bucket
 from haidang_agent.config import ReflectorConfig
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.sockets import Arrival, arrivals, prepare
-from haidang_agent.source import Deliver, Findings, instant
+from haidang_agent.schedule.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
 

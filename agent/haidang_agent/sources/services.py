@@ -22,7 +22,7 @@ from haidang_wire.errors import ConfigError, HaidangError
 from haidang_agent import deadline
 from haidang_agent.config import ServicesConfig, load_tables
 from haidang_agent.platform.files import refuse_readable
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from haidang_wire.errors import HaidangError
 
 from haidang_agent.config import SnmpConfig
 from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.schedule.source import Deliver, Findings, instant
 from haidang_agent.snmp.credentials import Credential, load_credentials
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.poll import poll
 from haidang_agent.snmp.profile import load_profiles
 from haidang_agent.snmp.session import DeviceError, Session
 from haidang_agent.snmp.watched import Watched
-from haidang_agent.source import Deliver, Findings, instant
 
 if TYPE_CHECKING:
     from haidang_agent.snmp.listener import Listener

@@ -13,7 +13,7 @@ from haidang_wire.report import Fact
 
 from haidang_agent.eeprom import Optics, TooShort, decode
 from haidang_agent.light import milliwatts_to_dbm
-from haidang_agent.source import Findings
+from haidang_agent.schedule.source import Findings
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 from haidang_agent.config import SourceConfig
-from haidang_agent.source import Deliver, Findings, StandingSource
+from haidang_agent.schedule.source import Deliver, Findings, StandingSource
 
 log = logging.getLogger(__name__)
 

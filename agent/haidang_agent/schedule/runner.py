@@ -15,10 +15,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 from haidang_agent.config import SourceConfig
-from haidang_agent.source import Deliver, Findings, Source, StandingSource, instant
+from haidang_agent.schedule.source import Deliver, Findings, Source, StandingSource, instant
 
 if TYPE_CHECKING:
-    from haidang_agent.standing import Standing
+    from haidang_agent.schedule.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Runner(threading.Thread):
 def make(source: Source | StandingSource, config: SourceConfig, agent: str, deliver: Deliver) -> Runner | Standing:
     """The thread that runs a source of this agent."""
     if isinstance(source, StandingSource):
-        from haidang_agent.standing import Standing  # brings asyncio, which a host agent does without
+        from haidang_agent.schedule.standing import Standing  # brings asyncio, which a host agent does without
 
         return Standing(source, config, deliver)
     return Runner(source, config, phase_of(agent, config.interval_seconds), deliver)
