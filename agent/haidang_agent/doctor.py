@@ -15,13 +15,14 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_agent import icmp, status
+from haidang_agent import status
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
 from haidang_agent.delivery import spool
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
+from haidang_agent.path import icmp
 from haidang_agent.path.keys import load_keys
 from haidang_agent.platform.files import as_owner
 from haidang_agent.service import SPOOL_FILE

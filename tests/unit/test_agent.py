@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent import icmp, texts
+from haidang_agent import texts
 from haidang_agent.config import SourceConfig, load_config
 from haidang_agent.delivery.assignment import FILE, Assignments
 from haidang_agent.delivery.uplink import _retry_after
 from haidang_agent.identity.enrolment import normal_fingerprint
+from haidang_agent.path import icmp
 from haidang_agent.schedule.runner import Runner, phase_of
 from haidang_agent.schedule.source import Findings
 from haidang_agent.sources.itself import Itself

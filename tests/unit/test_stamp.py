@@ -7,7 +7,7 @@ import hmac
 import logging
 
 import pytest
-from haidang_agent import stamp
+from haidang_agent.path import stamp
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from haidang_agent import icmp
+from haidang_agent.path import icmp
 
 _MOST_HOPS = 30
 _SILENT_HOPS = 4

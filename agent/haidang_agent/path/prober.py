@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from haidang_wire.assignment import AssignedPath
 
-from haidang_agent import icmp, stamp
+from haidang_agent.path import icmp, stamp
 from haidang_agent.path.directions import OMITTED, Directions
 from haidang_agent.path.figures import Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, SHORTEST_PATIENCE_SECONDS, Liveness

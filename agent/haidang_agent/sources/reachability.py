@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from haidang_agent import icmp
 from haidang_agent.config import ReachabilityConfig, Target
+from haidang_agent.path import icmp
 from haidang_agent.platform.system import default_gateway
 from haidang_agent.schedule.source import Findings
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from haidang_wire.errors import ConfigError
 
-from haidang_agent import stamp
 from haidang_agent.bucket import Bucket
 from haidang_agent.config import ReflectorConfig
+from haidang_agent.path import stamp
 from haidang_agent.path.keys import load_keys
 from haidang_agent.path.sockets import Arrival, arrivals, prepare
 from haidang_agent.schedule.source import Deliver, Findings, instant
