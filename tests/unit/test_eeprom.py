@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from haidang_agent.eeprom import Optics, TooShort, decode
-from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.eeprom.light import milliwatts_to_dbm
 from haidang_agent.sources import lldp, transceivers
 from haidang_agent.sources.transceivers import Transceivers
 from haidang_wire.metrics import CATALOGUE

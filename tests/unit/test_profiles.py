@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from haidang_agent import cli
-from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.eeprom.light import milliwatts_to_dbm
 from haidang_agent.snmp.poll import meaning
 from haidang_agent.snmp.profile import SHIPPED, Column, Profiles, load_profile, load_profiles
 from haidang_agent.snmp.session import Value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.eeprom.light import milliwatts_to_dbm
 from haidang_agent.snmp.device import Device
 from haidang_agent.snmp.found import Poll
 from haidang_agent.snmp.profile import EntitySensors, threshold_metric

@@ -12,7 +12,7 @@ from haidang_wire.metric import COUNTER
 from haidang_wire.metrics import CATALOGUE
 from haidang_wire.report import Fact
 
-from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.eeprom.light import milliwatts_to_dbm
 from haidang_agent.schedule.source import instant
 from haidang_agent.snmp import entity_sensors, host_memory, neighbours
 from haidang_agent.snmp.device import SYS_DESCR, SYS_NAME, SYS_OBJECT_ID, Device, Memory, Polled

@@ -12,7 +12,7 @@ from pathlib import Path
 from haidang_wire.report import Fact
 
 from haidang_agent.eeprom import Optics, TooShort, decode
-from haidang_agent.light import milliwatts_to_dbm
+from haidang_agent.eeprom.light import milliwatts_to_dbm
 from haidang_agent.schedule.source import Findings
 
 log = logging.getLogger(__name__)
