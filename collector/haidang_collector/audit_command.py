@@ -10,7 +10,7 @@ from typing import Any
 
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import audit
+from haidang_collector.ledger import audit
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings

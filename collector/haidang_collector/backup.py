@@ -17,9 +17,8 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
-from haidang_collector.ledger import certificates
+from haidang_collector.ledger import audit, certificates
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 
 _DATABASE = "collector.db"

@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
 from haidang_collector.ca import (
     KINDS,
     LONGEST_DAYS,
@@ -25,7 +23,8 @@ from haidang_collector.ca import (
     new_key_and_request,
 )
 from haidang_collector.files import write_private
-from haidang_collector.ledger import certificates
+from haidang_collector.ledger import audit, certificates
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.certificates import Certificate
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.said import date, duration

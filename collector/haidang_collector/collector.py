@@ -17,7 +17,6 @@ from haidang_wire.report import Receipt
 
 from haidang_collector.assignments import Assignments
 from haidang_collector.attempts import Turns
-from haidang_collector.audit import Principal
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
@@ -31,6 +30,7 @@ from haidang_collector.intake import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates, enrolments, known_time
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.tables import latest

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from haidang_collector.audit import Principal
 from haidang_collector.collector import Collector
 from haidang_collector.documents import BadDocument, event_body, fact_body
 from haidang_collector.ledger import agents as identities
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 from haidang_collector.registry_file import load_registry

@@ -16,13 +16,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal, Wanted
 from haidang_collector.backup import backup, restore
 from haidang_collector.ca import Authority
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import database
+from haidang_collector.ledger import audit, database
 from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.audit import Action, Principal, Wanted
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.registry_file import load_registry
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector import ca, cli
-from haidang_collector.audit import Entry, Wanted, find
 from haidang_collector.backup import backup
 from haidang_collector.ca import Authority, fingerprint
 from haidang_collector.collector import Collector
+from haidang_collector.ledger.audit import Entry, Wanted, find
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.settings import load_settings
 
@@ -74,7 +74,7 @@ FULL = sa.exc.OperationalError("", {}, Exception("database or disk is full"))
 @pytest.mark.parametrize(
     ("where", "error", "made"),
     [
-        ("haidang_collector.audit.note", FULL, False),
+        ("haidang_collector.ledger.audit.note", FULL, False),
         ("haidang_collector.ca.write_private", OSError(28, "No space left on device"), False),
         ("haidang_collector.ledger.certificates.follow_authorities", FULL, True),
     ],

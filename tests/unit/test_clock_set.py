@@ -13,12 +13,12 @@ import pytest
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.system import boot_seconds
 from haidang_agent.schedule.source import Findings
-from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import time_base as module
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.ledger.tables import measured as spans

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.audit import Principal
 from haidang_collector.clock import Clock
 from haidang_collector.exposition import expose
 from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import facts
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.registry_file import RegistryError, load_registry

@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.ingest import Batch, Speaker, read_delivery
 from haidang_collector.inventory import lan
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import facts, tables
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.settings import Limits, Quotas

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector import audit, cli
-from haidang_collector.audit import Principal
+from haidang_collector import cli
 from haidang_collector.inventory import changes, claims, counts, lan, search, store
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends
+from haidang_collector.ledger import audit
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import events, machine_changes, machine_documents, machine_macs, machines
 from haidang_collector.registry import Registry

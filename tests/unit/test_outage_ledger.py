@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.audit import Principal
 from haidang_collector.console.view import view
 from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.outage.engine import Engine

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector.audit import Principal
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
@@ -19,6 +18,7 @@ from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.intake import Room
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import housekeeping, tables
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 from haidang_collector.quotas import WORST, Bucket, Quotas, cost

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from haidang_collector.assignments import Assignments
-from haidang_collector.audit import Principal
 from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages, time_base
 from haidang_collector.ledger.tables import registry as registries

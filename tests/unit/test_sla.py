@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from haidang_collector.audit import Principal
 from haidang_collector.ledger import outages as kept
+from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage.cause import Cause, Kind

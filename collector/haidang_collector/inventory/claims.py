@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
 from haidang_collector.inventory import changes as differences
 from haidang_collector.inventory.body import unpack
 from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.history import note
+from haidang_collector.ledger import audit
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import (
     events,
     installed,

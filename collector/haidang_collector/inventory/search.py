@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
 from haidang_collector.inventory.body import unpack
 from haidang_collector.inventory.claims import OPEN
 from haidang_collector.inventory.fold import fold
+from haidang_collector.ledger import audit
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import installed, machine_changes, machine_documents, machines, software
 
 MISSING_SECONDS = 30 * 86400.0

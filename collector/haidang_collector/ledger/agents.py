@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
 from haidang_collector.ca import Issued
-from haidang_collector.ledger import certificates
+from haidang_collector.ledger import audit, certificates
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, latest, registry, tokens
 from haidang_collector.registry import Registry
 from haidang_collector.registry_changes import difference

@@ -7,10 +7,9 @@ import time
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
-from haidang_collector.ledger import certificates
+from haidang_collector.ledger import audit, certificates
 from haidang_collector.ledger.agents import IdentityError, add_agent, enrol_again
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest
 from haidang_collector.names import Names
 

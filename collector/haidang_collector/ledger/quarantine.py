@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector import audit
-from haidang_collector.audit import Action, Principal
 from haidang_collector.ingest import Rejected
+from haidang_collector.ledger import audit
+from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import quarantine
 
 _REPORT_BYTES = 65_536
