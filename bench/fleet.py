@@ -26,7 +26,7 @@ from haidang_collector.ca import Authority, new_key_and_request
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 
 from tests.conftest import REGISTRY, report
 

@@ -24,7 +24,7 @@ from haidang_collector.ca import Issued, Presented
 from haidang_collector.collector import Collector
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import Settings
 from starlette.types import Receive, Scope, Send
 

@@ -32,7 +32,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import certificates
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 from tests.conftest import report
 

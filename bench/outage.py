@@ -13,7 +13,7 @@ from common import show
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
 from haidang_collector.outage.graph import reached
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 NOW = 1_780_000_000.0
 ROUNDS = 10

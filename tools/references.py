@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from haidang_agent import config as agent
-from haidang_collector import registry
 from haidang_collector import settings as collector
+from haidang_collector.registry import model as registry
 from haidang_wire.metrics import CATALOGUE
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

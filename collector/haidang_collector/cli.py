@@ -19,14 +19,14 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.names import Holder, Names
 from haidang_collector.outage import report, sla
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain
-from haidang_collector.registry import Registry
-from haidang_collector.registry_file import load_registry
-from haidang_collector.routing import with_officers
+from haidang_collector.registry.file import load_registry
+from haidang_collector.registry.model import Registry
+from haidang_collector.registry.names import Holder, Names
+from haidang_collector.registry.routing import with_officers
 from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret
 

@@ -15,7 +15,6 @@ from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
 
-from haidang_collector.assignments import Assignments
 from haidang_collector.attempts import Turns
 from haidang_collector.ca import Authority, Issued, Presented, fingerprint
 from haidang_collector.certificates import Certificates
@@ -35,14 +34,15 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.tables import latest
 from haidang_collector.ledger.time_base import redate
-from haidang_collector.names import Holder, Names
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
 from haidang_collector.quotas import Allowance, Quotas
-from haidang_collector.registry import Registry
+from haidang_collector.registry.assignments import Assignments
+from haidang_collector.registry.model import Registry
+from haidang_collector.registry.names import Holder, Names
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.shares import Shares

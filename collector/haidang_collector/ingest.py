@@ -25,8 +25,8 @@ from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
 from haidang_collector.clock import Clock, TimeBase
 from haidang_collector.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
 from haidang_collector.problems import Problem
+from haidang_collector.registry.rights import Rights, Voice
 from haidang_collector.render import OWN_TIMES, render
-from haidang_collector.rights import Rights, Voice
 from haidang_collector.settings import Limits
 
 log = logging.getLogger(__name__)

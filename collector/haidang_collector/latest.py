@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from haidang_collector.clock import Clock
 from haidang_collector.ingest import SOURCES, Prepared
-from haidang_collector.rights import ABOUT_DEVICES
+from haidang_collector.registry.rights import ABOUT_DEVICES
 
 Source = tuple[str, str]  # agent, source
 # What reports each few hours (an inventory) says nothing of whether its agent lives now.

@@ -28,7 +28,7 @@ from haidang_collector.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import LateQueue
 from haidang_collector.ledger.tables import late
-from haidang_collector.rights import stored
+from haidang_collector.registry.rights import stored
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.telemetry import Telemetry
 

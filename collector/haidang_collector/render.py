@@ -10,7 +10,7 @@ from collections import Counter
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Sample
 
-from haidang_collector.rights import DEVICE, NAMING, Voice
+from haidang_collector.registry.rights import DEVICE, NAMING, Voice
 from haidang_collector.settings import Limits
 
 OWN_TIMES = (0.0, float(2**33))

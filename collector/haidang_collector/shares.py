@@ -13,7 +13,7 @@ from haidang_collector.ingest import Batch, Prepared
 from haidang_collector.intake import Intake
 from haidang_collector.latest import Latest
 from haidang_collector.quotas import DAY_SECONDS, SETTING, Allowance
-from haidang_collector.rights import ABOUT_DEVICES
+from haidang_collector.registry.rights import ABOUT_DEVICES
 from haidang_collector.series import SeriesADay
 from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry

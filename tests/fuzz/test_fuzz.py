@@ -23,7 +23,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import Quotas, RemoteWrite, Settings
 from haidang_wire.documents import EVENTS, FACTS
 from haidang_wire.report import Receipt

@@ -9,13 +9,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from haidang_collector.assignments import Assignments
 from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import reached
 from haidang_collector.outage.model import Changes, Outage, Window
-from haidang_collector.registry import Registry
+from haidang_collector.registry.assignments import Assignments
+from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits
 
 START = 1_780_000_000.0

@@ -23,7 +23,7 @@ from haidang_collector.ledger import audit, database
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.audit import Action, Principal, Wanted
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 
 from tests.conftest import REGISTRY
 

@@ -61,7 +61,7 @@ def test_the_collectors_own_metrics_are_declared_with_type_and_labels() -> None:
 
 
 def test_the_example_registry_is_valid() -> None:
-    from haidang_collector.registry_file import load_registry
+    from haidang_collector.registry.file import load_registry
 
     assert len(load_registry(ROOT / "docs/examples/registry.yaml").sites) == len(
         yaml.safe_load((ROOT / "docs/examples/registry.yaml").read_text())["sites"]

@@ -30,8 +30,8 @@ from haidang_collector.plan.evidence import Appliance
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
 from haidang_collector.plan.watch import PlanWatch
-from haidang_collector.registry import Registry
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
+from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Outcome, Writer

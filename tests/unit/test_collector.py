@@ -18,7 +18,7 @@ from haidang_collector.ledger import facts
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.holdings import Keeper
-from haidang_collector.registry_file import RegistryError, load_registry
+from haidang_collector.registry.file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Shown, Writer
@@ -231,8 +231,8 @@ def test_facts_keep_their_history_newest_first(ledger: Ledger) -> None:
 
 
 def test_a_probe_is_assigned_the_paths_of_its_site() -> None:
-    from haidang_collector.assignments import Assignments
-    from haidang_collector.registry import Registry
+    from haidang_collector.registry.assignments import Assignments
+    from haidang_collector.registry.model import Registry
     from haidang_wire.assignment import AssignedPath, assignment_from, assignment_json
 
     document = {

@@ -19,7 +19,7 @@ from haidang_agent.delivery.spool import Spool
 from haidang_agent.identity import enrolment as identity
 from haidang_agent.schedule.source import Findings
 from haidang_agent.status import Status
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import load_settings
 from haidang_wire.errors import HaidangError
 from hypothesis import given, settings

@@ -18,7 +18,7 @@ from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import events, machine_changes, machine_documents, machine_macs, machines
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 from haidang_wire.report import Fact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -25,8 +25,8 @@ from haidang_collector.outage.measured import WRITE_SECONDS, Keeper, Proofs
 from haidang_collector.outage.model import Says, Seen
 from haidang_collector.outage.sla import Record, figures
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
-from haidang_collector.registry import Registry
-from haidang_collector.rights import Rights
+from haidang_collector.registry.model import Registry
+from haidang_collector.registry.rights import Rights
 from haidang_collector.settings import Limits, Settings
 from hypothesis import given
 from hypothesis import strategies as st

@@ -267,7 +267,7 @@ def test_a_silent_probe_ends_and_begins_nothing() -> None:
 def test_what_another_registry_no_longer_has_is_left_and_the_rest_goes_on() -> None:
     from haidang_collector.outage.engine import Engine
     from haidang_collector.outage.evidence import Evidence
-    from haidang_collector.registry import Registry
+    from haidang_collector.registry.model import Registry
 
     from tests.unit.province import registry
 

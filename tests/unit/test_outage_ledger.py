@@ -16,7 +16,7 @@ from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.exposition import expose
 from haidang_collector.plan.watch import PlanWatch
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 from haidang_collector.telemetry import Telemetry
 
 from tests.unit.province import CIRCUITS, SITES, START, registry

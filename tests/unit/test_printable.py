@@ -20,7 +20,7 @@ from haidang_collector.outage.sla import Figures
 from haidang_collector.plan import report as plan
 from haidang_collector.plan.figures import FIGURES
 from haidang_collector.printable import MOST, CsvWriter, cell, plain
-from haidang_collector.registry_file import load_registry
+from haidang_collector.registry.file import load_registry
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pypdf import PdfReader

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from haidang_collector.assignments import Assignments
 from haidang_collector.ingest import Speaker, prepare
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages as kept
@@ -22,7 +21,8 @@ from haidang_collector.ledger.tables import downtimes, facts, measured, outage_r
 from haidang_collector.ledger.tables import registry as registries
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.watch import Watch
-from haidang_collector.registry import Registry
+from haidang_collector.registry.assignments import Assignments
+from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
 from hypothesis import HealthCheck, given, settings

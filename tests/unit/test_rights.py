@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from haidang_collector.assignments import Assignments
 from haidang_collector.ingest import Prepared, Speaker, prepare, read_delivery, restore
-from haidang_collector.names import Holder, Names
-from haidang_collector.registry import Registry
-from haidang_collector.registry_file import RegistryError, load_registry
-from haidang_collector.rights import NAMING, Rights, stored
+from haidang_collector.registry.assignments import Assignments
+from haidang_collector.registry.file import RegistryError, load_registry
+from haidang_collector.registry.model import Registry
+from haidang_collector.registry.names import Holder, Names
+from haidang_collector.registry.rights import NAMING, Rights, stored
 from haidang_collector.settings import Limits
 from hypothesis import given
 from hypothesis import strategies as st

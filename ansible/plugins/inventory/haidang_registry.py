@@ -44,7 +44,7 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         try:
-            from haidang_collector.registry_file import load_registry
+            from haidang_collector.registry.file import load_registry
             from haidang_wire.errors import HaidangError
         except ImportError as error:
             raise AnsibleParserError(

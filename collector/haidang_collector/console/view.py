@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from haidang_collector.latest import AgentState
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.remarks import CAUSES, Remark
-from haidang_collector.registry import Circuit, Registry
+from haidang_collector.registry.model import Circuit, Registry
 
 UP, DEGRADED, DOWN, UNKNOWN, SILENT, OFF = "up", "degraded", "down", "unknown", "silent", "off"
 # What needs somebody stands first.

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haidang_collector.inventory import lan, search
 from haidang_collector.ledger.tables import events, machines, network_devices
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 _PEOPLES = ("desktop", "laptop", "tablet", "other")
 _CLONES_SECONDS = 7 * 86400.0

@@ -15,8 +15,8 @@ from haidang_collector.ca import Issued
 from haidang_collector.ledger import audit, certificates
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, latest, registry, tokens
-from haidang_collector.registry import Registry
-from haidang_collector.registry_changes import difference
+from haidang_collector.registry.changes import difference
+from haidang_collector.registry.model import Registry
 
 
 class IdentityError(HaidangError):

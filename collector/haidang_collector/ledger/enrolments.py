@@ -11,7 +11,7 @@ from haidang_collector.ledger import audit, certificates
 from haidang_collector.ledger.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest
-from haidang_collector.names import Names
+from haidang_collector.registry.names import Names
 
 _DAY_SECONDS = 86400.0
 _MOST_NUMBER = 9_999

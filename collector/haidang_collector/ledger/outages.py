@@ -19,7 +19,7 @@ from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.sla import Record
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 from haidang_wire.labels import to_identifier
 
-from haidang_collector.registry import Circuit, End, Registry
+from haidang_collector.registry.model import Circuit, End, Registry
 
 WRONG_DEVICE, WRONG_PORT, UNDOCUMENTED = "wrong_device", "wrong_port", "undocumented"
 

@@ -17,7 +17,7 @@ from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import remark
 from haidang_collector.outage.sight import Picture, Sight, Told
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Outages
 
 # Those next to a region may be about to be lost with it, or to come back before it: they are waited for.

@@ -16,7 +16,7 @@ from haidang_collector.ingest import Prepared
 from haidang_collector.outage.documented import Documented
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 Port = tuple[str, str]  # device, interface
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 
 @dataclass(frozen=True)

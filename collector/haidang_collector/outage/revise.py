@@ -31,7 +31,7 @@ from haidang_collector.outage.witness import (
     event_time,
     text,
 )
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
 from haidang_collector.outage.graph import of_registry, reached, ways
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 Told = tuple[float, float]  # taken, expires
 

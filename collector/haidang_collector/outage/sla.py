@@ -15,7 +15,7 @@ from itertools import pairwise
 from haidang_wire.errors import HaidangError
 
 from haidang_collector.outage.model import Downtime, Says, Seen, Window
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 Interval = tuple[float, float]
 

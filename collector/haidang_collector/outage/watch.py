@@ -27,7 +27,7 @@ from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.measured import Keeper, Proofs
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.revise import Reviser
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from haidang_wire.report import Event
 
-from haidang_collector.assignments import runs
 from haidang_collector.ingest import Prepared
-from haidang_collector.registry import Registry
+from haidang_collector.registry.assignments import runs
+from haidang_collector.registry.model import Registry
 
 LINK_EVENTS = ("link_down", "link_up")
 PATH_EVENTS = ("path_down", "path_up")

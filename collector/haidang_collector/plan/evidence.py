@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from haidang_collector.ingest import Prepared
 from haidang_collector.outage.engine import Engine
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 DAY = 86400.0
 # No office has more documents: beyond it, or below none, it is no count.

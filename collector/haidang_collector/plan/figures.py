@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from haidang_collector.plan.evidence import DAY, Evidence
-from haidang_collector.registry import Registry, Site
+from haidang_collector.registry.model import Registry, Site
 
 FIGURES = (
     "fiber",

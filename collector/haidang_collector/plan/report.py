@@ -17,7 +17,7 @@ from haidang_collector.inventory.search import MISSING_SECONDS
 from haidang_collector.ledger.tables import machines, plan_figures
 from haidang_collector.plan.figures import ALL, FIGURES
 from haidang_collector.printable import plain
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 _TEXTS = {
     "en": {

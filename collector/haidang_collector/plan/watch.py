@@ -21,7 +21,7 @@ from haidang_collector.ledger.tables import plan_figures
 from haidang_collector.outage.engine import Engine
 from haidang_collector.plan.evidence import Evidence
 from haidang_collector.plan.figures import Figures, compute
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)

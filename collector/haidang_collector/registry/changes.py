@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 
 def difference(before: Registry | None, after: Registry) -> tuple[dict[str, Any] | None, dict[str, Any]]:

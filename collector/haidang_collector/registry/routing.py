@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from haidang_wire.errors import ConfigError
 
-from haidang_collector.registry import Registry, Site
+from haidang_collector.registry.model import Registry, Site
 
 
 def officers(registry: Registry) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
 
 
 @dataclass(frozen=True)

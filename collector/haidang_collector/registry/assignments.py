@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from haidang_wire.assignment import AssignedDevice, AssignedPath, AssignedService, Assignment
 
-from haidang_collector import rights
-from haidang_collector.names import Names
-from haidang_collector.registry import Registry, Service, Site
-from haidang_collector.rights import Rights
+from haidang_collector.registry import rights
+from haidang_collector.registry.model import Registry, Service, Site
+from haidang_collector.registry.names import Names
+from haidang_collector.registry.rights import Rights
 
 
 class Assignments:

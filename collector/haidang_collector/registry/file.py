@@ -11,8 +11,8 @@ import yaml
 from haidang_wire.errors import ConfigError
 from pydantic import ValidationError
 
-from haidang_collector.names import Names
-from haidang_collector.registry import Registry
+from haidang_collector.registry.model import Registry
+from haidang_collector.registry.names import Names
 
 
 @dataclass(frozen=True)
