@@ -22,7 +22,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import uvloop
 from common import BIN, cpu_seconds, folder, free_port, running
-from haidang_collector.ca import Authority, new_key_and_request
+from haidang_collector.identity.authority import Authority, new_key_and_request
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

@@ -20,8 +20,8 @@ import httptools  # noqa: F401 - fails early when the extra `collector` is not i
 import uvicorn
 from common import cpu_seconds, folder, free_port, need, running, show, wait_http
 from haidang_collector.app import create_app
-from haidang_collector.ca import Issued, Presented
 from haidang_collector.collector import Collector
+from haidang_collector.identity.authority import Issued, Presented
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.registry.file import load_registry

@@ -26,10 +26,10 @@ import sqlalchemy as sa
 from common import BIN, cpu_seconds, folder, free_port, running
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from haidang_collector.ca import Authority, new_key_and_request
-from haidang_collector.files import write_private
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity.authority import Authority, new_key_and_request
+from haidang_collector.identity.files import write_private
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import certificates
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.registry.model import Registry

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.ledger import audit, certificates
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
-from haidang_collector.ca import (
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity.authority import (
     KINDS,
     LONGEST_DAYS,
     Authority,
@@ -22,10 +23,10 @@ from haidang_collector.ca import (
     fingerprint,
     new_key_and_request,
 )
-from haidang_collector.files import write_private
-from haidang_collector.ledger import audit, certificates
+from haidang_collector.identity.certificate_rows import Certificate
+from haidang_collector.identity.files import write_private
+from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
-from haidang_collector.ledger.certificates import Certificate
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.said import date, duration
 from haidang_collector.settings import Settings, read_secret

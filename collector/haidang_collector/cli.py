@@ -12,8 +12,8 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
 from haidang_collector import audit_command, backup, certificate_commands, installer
-from haidang_collector.ca import Authority
 from haidang_collector.collector import prepare_state_dir
+from haidang_collector.identity.authority import Authority
 from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages, quarantine

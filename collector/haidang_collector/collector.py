@@ -16,19 +16,22 @@ from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
 
 from haidang_collector.attempts import Turns
-from haidang_collector.ca import Authority, Issued, Presented, fingerprint
-from haidang_collector.certificates import Certificates
 from haidang_collector.clock import TimeBase
 from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.exposition import families_of
 from haidang_collector.housekeeping import Housekeeping
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity import enrolments
+from haidang_collector.identity.authority import Authority, Issued, Presented, fingerprint
+from haidang_collector.identity.certificates import Certificates
+from haidang_collector.identity.peers import Peers
 from haidang_collector.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import certificates, enrolments, known_time
+from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.holdings import Keeper
@@ -36,7 +39,6 @@ from haidang_collector.ledger.tables import latest
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
-from haidang_collector.peers import Peers
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
 from haidang_collector.quotas import Allowance, Quotas

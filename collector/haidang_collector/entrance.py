@@ -22,7 +22,6 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from haidang_collector.ca import peer_name
 from haidang_collector.door import (
     BODY_TOO_LARGE,
     HEADERS_TOO_LARGE,
@@ -34,6 +33,7 @@ from haidang_collector.door import (
     Stage,
     Visitor,
 )
+from haidang_collector.identity.authority import peer_name
 from haidang_collector.settings import Settings
 
 log = logging.getLogger(__name__)

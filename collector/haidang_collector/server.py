@@ -16,8 +16,8 @@ from haidang_wire.errors import ConfigError
 
 from haidang_collector import entrance, logs
 from haidang_collector.app import create_app
-from haidang_collector.ca import Presented, presented_der
 from haidang_collector.collector import Collector
+from haidang_collector.identity.authority import Presented, presented_der
 from haidang_collector.settings import Settings
 from haidang_collector.tls import Tls
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 
-from haidang_collector.ca import Authority
+from haidang_collector.identity.authority import Authority
 
 # X509_V_FLAG_NO_CHECK_TIME (openssl/x509_vfy.h).
 _NO_CHECK_TIME = 0x200000

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 import pytest
-from haidang_collector.ca import new_key_and_request
+from haidang_collector.identity.authority import new_key_and_request
 
 from tests.conftest import Center, delivery, report, wait_for
 

@@ -25,7 +25,7 @@ from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.schedule.source import Findings
 from haidang_agent.transport import NetworkError, Transport
-from haidang_collector.ca import Authority, new_key_and_request
+from haidang_collector.identity.authority import Authority, new_key_and_request
 from haidang_wire.report import Event
 
 from tests.conftest import BIN, Center, Processes, wait_for

@@ -19,8 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from haidang_collector.ca import Authority, Issued, new_key_and_request
-from haidang_collector.ledger import certificates
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity.authority import Authority, Issued, new_key_and_request
 from haidang_collector.ledger.database import Ledger
 
 from tests.attacks.conftest import Machine, stands

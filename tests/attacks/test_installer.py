@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from haidang_collector import installer
-from haidang_collector.ca import Authority
+from haidang_collector.identity.authority import Authority
 from haidang_collector.installer import install
 
 from tests.conftest import ROOT, require

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from haidang_collector.ca import new_key_and_request
+from haidang_collector.identity.authority import new_key_and_request
 
 from tests.attacks.conftest import Machine, shows, stands
 from tests.conftest import BIN, REGISTRY, Center, Processes, wait_for

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import FastAPI
 from haidang_collector import cli
 from haidang_collector.app import create_app
-from haidang_collector.ca import new_key_and_request
 from haidang_collector.collector import Collector
+from haidang_collector.identity.authority import new_key_and_request
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Entry, Wanted
 from haidang_collector.ledger.database import Ledger

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector import ca, cli
+from haidang_collector import cli
 from haidang_collector.backup import backup
-from haidang_collector.ca import Authority, fingerprint
 from haidang_collector.collector import Collector
+from haidang_collector.identity import authority as ca
+from haidang_collector.identity.authority import Authority, fingerprint
 from haidang_collector.ledger.audit import Entry, Wanted, find
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.settings import load_settings
@@ -75,8 +76,8 @@ FULL = sa.exc.OperationalError("", {}, Exception("database or disk is full"))
     ("where", "error", "made"),
     [
         ("haidang_collector.ledger.audit.note", FULL, False),
-        ("haidang_collector.ca.write_private", OSError(28, "No space left on device"), False),
-        ("haidang_collector.ledger.certificates.follow_authorities", FULL, True),
+        ("haidang_collector.identity.authority.write_private", OSError(28, "No space left on device"), False),
+        ("haidang_collector.identity.certificate_rows.follow_authorities", FULL, True),
     ],
 )
 def test_a_command_that_fails_leaves_no_change_that_nobody_knows_of(

@@ -13,11 +13,18 @@ from alembic import command
 from alembic.config import Config
 from cryptography import x509
 from haidang_collector.backup import backup, restore
-from haidang_collector.ca import LONGEST_DAYS, Authority, Issued, Presented, new_key_and_request, presented
-from haidang_collector.certificates import Certificates
+from haidang_collector.identity import certificate_rows as kept
+from haidang_collector.identity.authority import (
+    LONGEST_DAYS,
+    Authority,
+    Issued,
+    Presented,
+    new_key_and_request,
+    presented,
+)
+from haidang_collector.identity.certificates import Certificates
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import audit, database
-from haidang_collector.ledger import certificates as kept
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import certificates as table

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from haidang_agent.known_time import KnownTime, begin, is_impossible, may_believe
-from haidang_collector.ca import Authority
+from haidang_collector.identity.authority import Authority
 from haidang_wire import RELEASED
 from hypothesis import assume, given
 from hypothesis import strategies as st

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.ca import Issued
-from haidang_collector.ledger import audit, certificates
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity.authority import Issued
+from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, latest, registry, tokens
 from haidang_collector.registry.changes import difference

@@ -7,7 +7,8 @@ import time
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.ledger import audit, certificates
+from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.ledger import audit
 from haidang_collector.ledger.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest

@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from haidang_wire import authorities
 from haidang_wire.errors import ConfigError, HaidangError
 
-from haidang_collector.files import write_private
+from haidang_collector.identity.files import write_private
 
 _CA_DAYS = 20 * 365
 _SERVER_DAYS = 365

@@ -16,8 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from haidang_collector.ca import Presented
-from haidang_collector.ledger import certificates as kept
+from haidang_collector.identity import certificate_rows as kept
+from haidang_collector.identity.authority import Presented
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
 

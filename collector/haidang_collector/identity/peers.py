@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.ca import Authority, Presented, presented
-from haidang_collector.certificates import Certificates
+from haidang_collector.identity.authority import Authority, Presented, presented
+from haidang_collector.identity.certificates import Certificates
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Settings, read_secret

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 
-from haidang_collector.ca import KINDS, LONGEST_DAYS, Issued, Presented
+from haidang_collector.identity.authority import KINDS, LONGEST_DAYS, Issued, Presented
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import certificates, revocations, unlisted
