@@ -34,14 +34,14 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.ledger.holdings import Keeper
 from haidang_collector.ledger.tables import latest
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import Allowance, Quotas
+from haidang_collector.quotas.allowances import Allowance, Quotas
+from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names

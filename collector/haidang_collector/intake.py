@@ -20,7 +20,7 @@ from fastapi import Request
 from haidang_collector import bodies
 from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import Allowance, Quotas, cost
+from haidang_collector.quotas.allowances import Allowance, Quotas, cost
 from haidang_collector.settings import Limits
 from haidang_collector.telemetry import Telemetry
 

@@ -26,8 +26,8 @@ from haidang_wire import __version__
 
 from haidang_collector.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.ledger.holdings import LateQueue
 from haidang_collector.ledger.tables import late
+from haidang_collector.quotas.holdings import LateQueue
 from haidang_collector.registry.rights import stored
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.telemetry import Telemetry

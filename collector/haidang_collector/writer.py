@@ -27,10 +27,10 @@ from haidang_collector.inventory.claims import TooMany
 from haidang_collector.ledger import facts, quarantine
 from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import is_storage
-from haidang_collector.ledger.holdings import ROW_BYTES, Holding, Keeper
 from haidang_collector.ledger.tables import agents, delivered, events, late, latest
 from haidang_collector.ledger.time_base import redate
 from haidang_collector.problems import Problem
+from haidang_collector.quotas.holdings import ROW_BYTES, Holding, Keeper
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import facts
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.ledger.holdings import Keeper
+from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry.file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry

@@ -23,7 +23,7 @@ from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import facts, tables
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.ledger.holdings import Keeper
+from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.settings import Limits, Quotas
 from haidang_collector.telemetry import Telemetry
 from haidang_collector.writer import Outcome, Writer

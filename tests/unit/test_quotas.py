@@ -21,7 +21,7 @@ from haidang_collector.ledger import housekeeping, tables
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
-from haidang_collector.quotas import WORST, Bucket, Quotas, cost
+from haidang_collector.quotas.allowances import WORST, Bucket, Quotas, cost
 from haidang_collector.settings import Disk as DiskSettings
 from haidang_collector.settings import Limits
 from haidang_collector.settings import Quotas as Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haidang_collector.series import SeriesADay
+from haidang_collector.quotas.series import SeriesADay
 
 
 def lines(*names: str, value: int = 1) -> list[bytes]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haidang_collector.inventory.changes import Change
-from haidang_collector.ledger.holdings import ROW_BYTES
 from haidang_collector.ledger.tables import machine_changes
+from haidang_collector.quotas.holdings import ROW_BYTES
 
 _MOST_CHANGES = 2_000
 

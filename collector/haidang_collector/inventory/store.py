@@ -22,7 +22,6 @@ from haidang_collector.inventory.fold import fold
 from haidang_collector.inventory.history import note
 from haidang_collector.inventory.identity import Marks, likeliest
 from haidang_collector.inventory.support import support_ends
-from haidang_collector.ledger.holdings import ROW_BYTES
 from haidang_collector.ledger.tables import (
     installed,
     machine_documents,
@@ -30,6 +29,7 @@ from haidang_collector.ledger.tables import (
     machines,
     software,
 )
+from haidang_collector.quotas.holdings import ROW_BYTES
 
 KINDS = frozenset(("machine", "disks", "system", "software", "security", "displays", "printers", "logon"))
 Package = tuple[str, str, str, str]  # name, version, publisher, source

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from haidang_collector.ledger.holdings import ROW_BYTES, Holding
 from haidang_collector.ledger.tables import fact_history, facts
+from haidang_collector.quotas.holdings import ROW_BYTES, Holding
 
 # Rows asked for at once: three parameters each, of which SQLite took 999 for long.
 _AT_ONCE = 300

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from haidang_collector.ledger.tables import facts, late, latest
-from haidang_collector.quotas import DAY_SECONDS, Bucket
+from haidang_collector.quotas.allowances import DAY_SECONDS, Bucket
 from haidang_collector.settings import Quotas, RemoteWrite
 
 # What a row takes beside its texts, in its table and indexes, about.
