@@ -11,7 +11,7 @@ import time
 
 from common import show
 from haidang_collector.exposition import expose
-from haidang_collector.ingest import Speaker, prepare
+from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.latest import Latest
 from haidang_collector.settings import Limits
 from haidang_collector.telemetry import Telemetry

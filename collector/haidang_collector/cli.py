@@ -14,9 +14,10 @@ from haidang_wire.errors import HaidangError
 from haidang_collector import audit_command, backup, certificate_commands, installer
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.identity.authority import Authority
+from haidang_collector.intake import quarantine
 from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import outages, quarantine
+from haidang_collector.ledger import outages
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla

@@ -16,8 +16,6 @@ from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
 
 from haidang_collector.attempts import Turns
-from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
 from haidang_collector.exposition import families_of
@@ -27,15 +25,18 @@ from haidang_collector.identity import enrolments
 from haidang_collector.identity.authority import Authority, Issued, Presented, fingerprint
 from haidang_collector.identity.certificates import Certificates
 from haidang_collector.identity.peers import Peers
-from haidang_collector.ingest import Batch, Prepared, Speaker, restore
-from haidang_collector.intake import Intake
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.delivery import Deliveries
+from haidang_collector.intake.ingest import Batch, Prepared, Speaker, restore
+from haidang_collector.intake.shares import Shares
+from haidang_collector.intake.time_base import redate
+from haidang_collector.intake.turns import Intake
 from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import latest
-from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.plan.watch import PlanWatch
@@ -47,7 +48,6 @@ from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
 from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
-from haidang_collector.shares import Shares
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from datetime import datetime
 
-from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries
 from haidang_collector.identity import certificate_rows as kept
 from haidang_collector.identity.certificates import Certificates
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.delivery import Deliveries
 from haidang_collector.ledger import audit, known_time
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.housekeeping import forget_old

@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from haidang_collector.clock import Clock
-from haidang_collector.ingest import SOURCES, Prepared
+from haidang_collector.intake.clock import Clock
+from haidang_collector.intake.ingest import SOURCES, Prepared
 from haidang_collector.registry.rights import ABOUT_DEVICES
 
 Source = tuple[str, str]  # agent, source

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from haidang_wire import __version__
 
-from haidang_collector.ingest import Prepared, restore
+from haidang_collector.intake.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import late
 from haidang_collector.quotas.holdings import LateQueue

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
-from haidang_collector.ingest import SOURCES
+from haidang_collector.intake.ingest import SOURCES
 
 from tests.attacks.conftest import Machine, stands
 from tests.conftest import Center, Processes, delivery, wait_for

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import yaml
 from haidang_collector.collector import Collector
-from haidang_collector.documents import BadDocument, event_body, fact_body
+from haidang_collector.intake.documents import BadDocument, event_body, fact_body
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

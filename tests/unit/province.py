@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from haidang_collector.ingest import Speaker, prepare
+from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.graph import reached

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from haidang_agent.delivery.collector_clock import CollectorClock
-from haidang_collector.clock import TimeBase
-from haidang_collector.ingest import Speaker, read_delivery
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.ingest import Speaker, read_delivery
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Limits
 from haidang_wire.reference import DRIFT, Reading, Reference, reading_from

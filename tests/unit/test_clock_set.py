@@ -13,16 +13,17 @@ import pytest
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.system import boot_seconds
 from haidang_agent.schedule.source import Findings
-from haidang_collector.clock import TimeBase
-from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
+from haidang_collector.intake import time_base as module
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
+from haidang_collector.intake.time_base import redate
+from haidang_collector.intake.writer import Outcome, Writer
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import time_base as module
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.ledger.tables import measured as spans
-from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage.evidence import PathState
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.watch import Watch
@@ -34,7 +35,6 @@ from haidang_collector.registry.file import load_registry
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
-from haidang_collector.writer import Outcome, Writer
 
 from tests.conftest import REGISTRY, report
 from tests.unit.province import SITES, registry

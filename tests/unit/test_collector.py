@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.clock import Clock
 from haidang_collector.exposition import expose
-from haidang_collector.ingest import Batch, Speaker, prepare, read_delivery
+from haidang_collector.intake import facts
+from haidang_collector.intake.clock import Clock
+from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
+from haidang_collector.intake.writer import Shown, Writer
 from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import facts
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry.file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
-from haidang_collector.writer import Shown, Writer
 from haidang_wire.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st

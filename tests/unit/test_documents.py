@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from haidang_agent.inventory.__main__ import linux
 from haidang_agent.inventory.windows import disks, machine, security, software, system
-from haidang_collector.documents import event_body, fact_body
+from haidang_collector.intake.documents import event_body, fact_body
 from haidang_wire import documents
 from haidang_wire.documents import EVENTS, FACTS, INVENTORY, DeviceEvent
 

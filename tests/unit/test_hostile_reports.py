@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from haidang_collector.ingest import SOURCES, Prepared, Refused, Speaker, prepare
+from haidang_collector.intake.ingest import SOURCES, Prepared, Refused, Speaker, prepare
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.report import Report as MonthReport

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector import housekeeping as module
-from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries
 from haidang_collector.housekeeping import Housekeeping
 from haidang_collector.identity.certificates import Certificates
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.delivery import Deliveries
 from haidang_collector.ledger import known_time, tables
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.settings import Settings

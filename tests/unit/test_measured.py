@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector.ingest import Prepared, Speaker, prepare
+from haidang_collector.intake.ingest import Prepared, Speaker, prepare
 from haidang_collector.ledger import measured as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.housekeeping import forget_old

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.ingest import Prepared, prepare
+from haidang_collector.intake.ingest import Prepared, prepare
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Kind

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector.clock import TimeBase
-from haidang_collector.delivery import Deliveries
 from haidang_collector.disk import Disk
-from haidang_collector.ingest import Batch, Speaker, pieces, read_delivery
-from haidang_collector.intake import Room
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.delivery import Deliveries
+from haidang_collector.intake.ingest import Batch, Speaker, pieces, read_delivery
+from haidang_collector.intake.turns import Room
+from haidang_collector.intake.writer import Outcome
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import housekeeping, tables
 from haidang_collector.ledger.audit import Principal
@@ -27,7 +28,6 @@ from haidang_collector.settings import Limits
 from haidang_collector.settings import Quotas as Settings
 from haidang_collector.settings import Settings as CollectorSettings
 from haidang_collector.telemetry import Telemetry
-from haidang_collector.writer import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 

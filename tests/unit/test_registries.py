@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from haidang_collector.ingest import Speaker, prepare
+from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.audit import Principal

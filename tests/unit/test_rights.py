@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from haidang_collector.ingest import Prepared, Speaker, prepare, read_delivery, restore
+from haidang_collector.intake.ingest import Prepared, Speaker, prepare, read_delivery, restore
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.file import RegistryError, load_registry
 from haidang_collector.registry.model import Registry

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from haidang_wire.report import Fact
 
-from haidang_collector.documents import MAX_INTEGER
+from haidang_collector.intake.documents import MAX_INTEGER
 from haidang_collector.inventory import changes as differences
 from haidang_collector.inventory import claims
 from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, pack, text_of, texts_of, unpack

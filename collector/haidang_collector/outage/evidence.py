@@ -12,7 +12,7 @@ from typing import Any
 
 from haidang_wire.report import Event, Fact
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.outage.documented import Documented
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.ledger import measured as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.graph import of_registry, regions, ways

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Cause, Kind, clock

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from haidang_wire.report import Fact
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
+from haidang_collector.intake.time_base import redate
 from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.agents import registry_loaded
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
-from haidang_collector.ledger.time_base import redate
 from haidang_collector.outage import sla
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence

@@ -11,7 +11,7 @@ from typing import Any
 
 from haidang_wire.report import Event
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.registry.assignments import runs
 from haidang_collector.registry.model import Registry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.outage.engine import Engine
 from haidang_collector.registry.model import Registry
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.exposition import families_of
-from haidang_collector.ingest import Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.inventory import counts
 from haidang_collector.inventory.counts import Counts
 from haidang_collector.ledger.database import Ledger, LedgerError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.ingest import Rejected
+from haidang_collector.intake.ingest import Rejected
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import quarantine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from haidang_collector.clock import SET_SECONDS, boot
+from haidang_collector.intake.clock import SET_SECONDS, boot
 from haidang_collector.ledger.tables import (
     downtimes,
     facts,

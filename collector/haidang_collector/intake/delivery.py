@@ -13,13 +13,13 @@ import time
 from collections import deque
 from dataclasses import replace
 
-from haidang_collector.clock import TimeBase
-from haidang_collector.ingest import Batch, Prepared
+from haidang_collector.intake.clock import TimeBase
+from haidang_collector.intake.ingest import Batch, Prepared
+from haidang_collector.intake.writer import Outcome, Writer
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.telemetry import Telemetry
-from haidang_collector.writer import Outcome, Writer
 
 log = logging.getLogger(__name__)
 

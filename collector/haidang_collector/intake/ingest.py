@@ -22,11 +22,11 @@ from haidang_wire.metrics import CATALOGUE
 from haidang_wire.reference import Reference
 from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
 
-from haidang_collector.clock import Clock, TimeBase
-from haidang_collector.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
+from haidang_collector.intake.clock import Clock, TimeBase
+from haidang_collector.intake.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
+from haidang_collector.intake.render import OWN_TIMES, render
 from haidang_collector.problems import Problem
 from haidang_collector.registry.rights import Rights, Voice
-from haidang_collector.render import OWN_TIMES, render
 from haidang_collector.settings import Limits
 
 log = logging.getLogger(__name__)
