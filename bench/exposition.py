@@ -10,9 +10,9 @@ import sys
 import time
 
 from common import show
-from haidang_collector.exposition import expose
+from haidang_collector.exposition.latest import Latest
+from haidang_collector.exposition.text import expose
 from haidang_collector.intake.ingest import Speaker, prepare
-from haidang_collector.latest import Latest
 from haidang_collector.settings import Limits
 from haidang_collector.telemetry import Telemetry
 from prometheus_client import CollectorRegistry, Gauge, generate_latest

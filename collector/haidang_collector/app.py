@@ -24,7 +24,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from haidang_collector import exposition
 from haidang_collector.answers import InPieces
 from haidang_collector.api import audit, installer, inventory, operations
 from haidang_collector.attempts import Pace
@@ -33,6 +32,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
 from haidang_collector.door import origin as whose
 from haidang_collector.door import visitor_of
+from haidang_collector.exposition import text as exposition
 from haidang_collector.identity.authority import Issued
 from haidang_collector.identity.certificate_rows import CertificateError
 from haidang_collector.ledger import agents as identities

@@ -18,7 +18,9 @@ from haidang_wire.report import Receipt
 from haidang_collector.attempts import Turns
 from haidang_collector.disk import Disk
 from haidang_collector.door import Door, room
-from haidang_collector.exposition import families_of
+from haidang_collector.exposition.latest import AgentState, Latest
+from haidang_collector.exposition.remote_write import RemoteWriter
+from haidang_collector.exposition.text import families_of
 from haidang_collector.housekeeping import Housekeeping
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity import enrolments
@@ -31,7 +33,6 @@ from haidang_collector.intake.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake.shares import Shares
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.turns import Intake
-from haidang_collector.latest import AgentState, Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
@@ -46,7 +47,6 @@ from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
-from haidang_collector.remote_write import RemoteWriter
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry

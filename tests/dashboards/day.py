@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cramjam
 import yaml
+from haidang_collector.exposition.remote_write import WriteRequest
 from haidang_collector.outage import remarks
-from haidang_collector.remote_write import WriteRequest
 from haidang_wire.metrics import CATALOGUE, samples_of
 
 from tests.conftest import ROOT, Processes, free_port, require, wait_for

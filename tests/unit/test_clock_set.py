@@ -13,12 +13,12 @@ import pytest
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.system import boot_seconds
 from haidang_agent.schedule.source import Findings
+from haidang_collector.exposition.latest import Latest
 from haidang_collector.intake import time_base as module
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.writer import Outcome, Writer
-from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError

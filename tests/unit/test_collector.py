@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.exposition import expose
+from haidang_collector.exposition.latest import Latest
+from haidang_collector.exposition.text import expose
 from haidang_collector.intake import facts
 from haidang_collector.intake.clock import Clock
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.writer import Shown, Writer
-from haidang_collector.latest import Latest
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

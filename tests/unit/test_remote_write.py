@@ -14,11 +14,11 @@ import cramjam
 import httpx
 import pytest
 import sqlalchemy as sa
-from haidang_collector import remote_write
+from haidang_collector.exposition import remote_write
+from haidang_collector.exposition.remote_write import RemoteWriter, WriteRequest
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import late
 from haidang_collector.quotas.holdings import LateQueue
-from haidang_collector.remote_write import RemoteWriter, WriteRequest
 from haidang_collector.settings import Quotas, RemoteWrite, Settings
 from haidang_collector.telemetry import Telemetry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haidang_collector.latest import AgentState
+from haidang_collector.exposition.latest import AgentState
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.remarks import CAUSES, Remark
 from haidang_collector.registry.model import Circuit, Registry

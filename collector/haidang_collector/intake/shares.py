@@ -9,10 +9,10 @@ import time
 
 from haidang_wire.report import Refusal
 
+from haidang_collector.exposition.latest import Latest
 from haidang_collector.intake.ingest import Batch, Prepared
 from haidang_collector.intake.turns import Intake
 from haidang_collector.intake.writer import Outcome
-from haidang_collector.latest import Latest
 from haidang_collector.quotas.allowances import DAY_SECONDS, SETTING, Allowance
 from haidang_collector.quotas.series import SeriesADay
 from haidang_collector.registry.rights import ABOUT_DEVICES

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 
-from haidang_collector.exposition import HEADERS, families_of
+from haidang_collector.exposition.text import HEADERS, families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES

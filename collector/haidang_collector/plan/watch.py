@@ -12,7 +12,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.exposition import families_of
+from haidang_collector.exposition.text import families_of
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.inventory import counts
 from haidang_collector.inventory.counts import Counts

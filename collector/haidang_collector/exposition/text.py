@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from haidang_wire.metrics import CATALOGUE, family_header
 
+from haidang_collector.exposition.latest import Latest
 from haidang_collector.intake.render import escape
-from haidang_collector.latest import Latest
 from haidang_collector.registry.model import Registry
 from haidang_collector.telemetry import Telemetry
 
