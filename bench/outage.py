@@ -12,8 +12,8 @@ import time
 from common import show
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
-from haidang_collector.outage.graph import reached
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology.graph import reached
 
 NOW = 1_780_000_000.0
 ROUNDS = 10

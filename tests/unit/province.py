@@ -12,11 +12,11 @@ from typing import Any
 from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
-from haidang_collector.outage.graph import reached
 from haidang_collector.outage.model import Changes, Outage, Window
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits
+from haidang_collector.topology.graph import reached
 
 START = 1_780_000_000.0
 RING = ["r1", "r2", "r3", "r4", "r5", "r6"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from haidang_collector.outage.documented import Cables, Documented, Neighbour
+from haidang_collector.topology.documented import Cables, Documented, Neighbour
 
 from tests.unit.province import Province
 

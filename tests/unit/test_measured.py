@@ -20,7 +20,6 @@ from haidang_collector.ledger.tables import measured
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.exposition import expose
-from haidang_collector.outage.graph import of_registry, reached, topology, ways
 from haidang_collector.outage.measured import WRITE_SECONDS, Keeper, Proofs
 from haidang_collector.outage.model import Says, Seen
 from haidang_collector.outage.sla import Record, figures
@@ -28,6 +27,7 @@ from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.rights import Rights
 from haidang_collector.settings import Limits, Settings
+from haidang_collector.topology.graph import of_registry, reached, topology, ways
 from hypothesis import given
 from hypothesis import strategies as st
 

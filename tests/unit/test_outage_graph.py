@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haidang_collector.outage.graph import Topology, reached, regions, topology
+from haidang_collector.topology.graph import Topology, reached, regions, topology
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -13,9 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from haidang_collector.outage.evidence import Evidence, PortState
-from haidang_collector.outage.graph import Region
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.registry.model import Circuit, End
+from haidang_collector.topology.graph import Region
 
 # Signs of failed power that precede the silence by so much belong to it: a UPS lasts a while.
 _POWER_BEFORE_SECONDS = 2 * 3600.0

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 from haidang_collector.outage import cause as causes
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.documented import Cables, Mismatch
 from haidang_collector.outage.evidence import Evidence
-from haidang_collector.outage.graph import Region, of_registry, reached, regions
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import remark
 from haidang_collector.outage.sight import Picture, Sight, Told
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Outages
+from haidang_collector.topology.documented import Cables, Mismatch
+from haidang_collector.topology.graph import Region, of_registry, reached, regions
 
 # Those next to a region may be about to be lost with it, or to come back before it: they are waited for.
 _DOUBT_SECONDS = 5.0

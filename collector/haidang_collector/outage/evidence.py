@@ -13,10 +13,10 @@ from typing import Any
 from haidang_wire.report import Event, Fact
 
 from haidang_collector.intake.ingest import Prepared
-from haidang_collector.outage.documented import Documented
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology.documented import Documented
 
 Port = tuple[str, str]  # device, interface
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.ledger import measured as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.outage.graph import of_registry, regions, ways
 from haidang_collector.outage.model import Says, Seen
 from haidang_collector.outage.sight import Told
 from haidang_collector.outage.witness import AHEAD_SECONDS, LONGEST_CURRENT_SECONDS, OLDEST_LATE_SECONDS, Witnesses
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology.graph import of_registry, regions, ways
 
 # What a collector that is killed loses of measured time at most.
 WRITE_SECONDS = 10.0

@@ -19,7 +19,6 @@ from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
-from haidang_collector.outage.graph import Topology
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.outage.witness import (
@@ -32,6 +31,7 @@ from haidang_collector.outage.witness import (
     text,
 )
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology.graph import Topology
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
-from haidang_collector.outage.graph import of_registry, reached, ways
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology.graph import of_registry, reached, ways
 
 Told = tuple[float, float]  # taken, expires
 
