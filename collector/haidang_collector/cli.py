@@ -17,10 +17,10 @@ from haidang_collector.identity.authority import Authority
 from haidang_collector.intake import quarantine
 from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
-from haidang_collector.ledger import outages
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import report, sla
+from haidang_collector.outage import store as outages
 from haidang_collector.outage.report import LANGUAGES
 from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain

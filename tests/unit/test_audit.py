@@ -20,9 +20,9 @@ from haidang_collector.backup import backup, restore
 from haidang_collector.identity.authority import Authority
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import audit, database
-from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.audit import Action, Principal, Wanted
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.outage import store as kept
 from haidang_collector.registry.file import load_registry
 
 from tests.conftest import REGISTRY

@@ -248,7 +248,7 @@ def test_whatever_reports_hold_the_engine_and_the_plan_go_on(ledger: Ledger, exa
         assert world.watch.engine is not None
         assert world.watch.engine.site_states["x1"] == "down"
         with ledger.transaction() as connection:
-            from haidang_collector.ledger import outages as kept
+            from haidang_collector.outage import store as kept
 
             period = month("2026-05")
             found = figures(REGISTRY, period, kept.record(connection, *period), world.now, 0.95)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector.intake.ingest import Prepared, Speaker, prepare
-from haidang_collector.ledger import measured as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.housekeeping import forget_old
 from haidang_collector.ledger.tables import measured
+from haidang_collector.outage import spans as kept
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.exposition import expose

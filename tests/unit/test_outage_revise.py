@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from haidang_collector.intake.ingest import Prepared, prepare
-from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage
 from haidang_collector.outage.revise import Reviser

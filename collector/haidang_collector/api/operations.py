@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.collector import Collector
-from haidang_collector.ledger import outages as kept
+from haidang_collector.outage import store as kept
 from haidang_collector.outage.model import Outage
 from haidang_collector.problems import Problem
 

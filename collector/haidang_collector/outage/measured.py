@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from haidang_collector.intake.ingest import Prepared
-from haidang_collector.ledger import measured as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.outage import spans as kept
 from haidang_collector.outage.model import Says, Seen
 from haidang_collector.outage.sight import Told
 from haidang_collector.outage.witness import AHEAD_SECONDS, LONGEST_CURRENT_SECONDS, OLDEST_LATE_SECONDS, Witnesses

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 
 from haidang_collector.intake.ingest import Prepared
-from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Downtime, Outage

@@ -17,11 +17,11 @@ from haidang_wire.report import Fact
 
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.intake.time_base import redate
-from haidang_collector.ledger import outages as kept
 from haidang_collector.ledger.agents import registry_loaded
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
 from haidang_collector.outage import sla
+from haidang_collector.outage import store as kept
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.measured import Keeper, Proofs
