@@ -19,15 +19,16 @@ from haidang_collector.inventory import claims
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.outage import report, sla
+from haidang_collector.outage import sla
 from haidang_collector.outage import store as outages
-from haidang_collector.outage.report import LANGUAGES
-from haidang_collector.plan import report as plan
 from haidang_collector.printable import plain
 from haidang_collector.registry.file import load_registry
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
 from haidang_collector.registry.routing import with_officers
+from haidang_collector.reports import plan
+from haidang_collector.reports import sla as report
+from haidang_collector.reports.sla import LANGUAGES
 from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret
 

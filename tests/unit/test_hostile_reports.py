@@ -14,13 +14,13 @@ import pytest
 from haidang_collector.intake.ingest import SOURCES, Prepared, Refused, Speaker, prepare
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage.exposition import expose
-from haidang_collector.outage.report import Report as MonthReport
-from haidang_collector.outage.report import as_csv, table
 from haidang_collector.outage.sla import figures, month
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
+from haidang_collector.reports.sla import Report as MonthReport
+from haidang_collector.reports.sla import as_csv, table
 from haidang_collector.settings import Limits
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Report, expiry

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import plan_figures
-from haidang_collector.plan import report
 from haidang_collector.plan.evidence import DAY, Appliance, Evidence
 from haidang_collector.plan.figures import FIGURES, Share, compute
 from haidang_collector.registry.model import Registry
+from haidang_collector.reports import plan as report
 from pypdf import PdfReader
 
 NOW = 1_790_000_000.0

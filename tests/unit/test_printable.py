@@ -11,16 +11,16 @@ from xml.etree import ElementTree
 
 import openpyxl
 import pytest
-from haidang_collector import pdf as pages
 from haidang_collector.inventory import export
-from haidang_collector.outage import report as months
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.sla import Figures
-from haidang_collector.plan import report as plan
 from haidang_collector.plan.figures import FIGURES
 from haidang_collector.printable import MOST, CsvWriter, cell, plain
 from haidang_collector.registry.file import load_registry
+from haidang_collector.reports import pdf as pages
+from haidang_collector.reports import plan
+from haidang_collector.reports import sla as months
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pypdf import PdfReader

@@ -16,8 +16,8 @@ from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Says, Seen, Window
 from haidang_collector.outage.remarks import Remark
-from haidang_collector.outage.report import Report, as_csv, as_pdf, table
 from haidang_collector.registry.model import Registry
+from haidang_collector.reports.sla import Report, as_csv, as_pdf, table
 from haidang_wire.errors import HaidangError
 from hypothesis import example, given
 from hypothesis import strategies as st

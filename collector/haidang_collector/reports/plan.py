@@ -12,12 +12,12 @@ import sqlalchemy as sa
 import xlsxwriter
 from fpdf import FPDF
 
-from haidang_collector import pdf as pages
 from haidang_collector.inventory.search import MISSING_SECONDS
 from haidang_collector.ledger.tables import machines, plan_figures
 from haidang_collector.plan.figures import ALL, FIGURES
 from haidang_collector.printable import plain
 from haidang_collector.registry.model import Registry
+from haidang_collector.reports import pdf as pages
 
 _TEXTS = {
     "en": {

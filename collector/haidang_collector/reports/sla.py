@@ -7,12 +7,12 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
-from haidang_collector import pdf as pages
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES
 from haidang_collector.outage.sla import Figures, Judgement
 from haidang_collector.printable import CsvWriter, plain
 from haidang_collector.registry.model import Registry
+from haidang_collector.reports import pdf as pages
 from haidang_collector.settings import Outages
 
 _TEXTS = {
