@@ -19,8 +19,8 @@ import time
 import httptools  # noqa: F401 - fails early when the extra `collector` is not installed
 import uvicorn
 from common import cpu_seconds, folder, free_port, need, running, show, wait_http
-from haidang_collector.app import create_app
 from haidang_collector.collector import Collector
+from haidang_collector.http.app import create_app
 from haidang_collector.identity.authority import Issued, Presented
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal

@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings(options.config)
         if options.group == "serve":
-            from haidang_collector.server import serve
+            from haidang_collector.http.server import serve
 
             return serve(settings)
         if options.group == "registry" and options.action == "check":

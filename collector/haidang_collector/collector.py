@@ -15,13 +15,13 @@ from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
 
-from haidang_collector.attempts import Turns
 from haidang_collector.disk import Disk
-from haidang_collector.door import Door, room
 from haidang_collector.exposition.latest import AgentState, Latest
 from haidang_collector.exposition.remote_write import RemoteWriter
 from haidang_collector.exposition.text import families_of
 from haidang_collector.housekeeping import Housekeeping
+from haidang_collector.http.attempts import Turns
+from haidang_collector.http.door import Door, room
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity import enrolments
 from haidang_collector.identity.authority import Authority, Issued, Presented, fingerprint

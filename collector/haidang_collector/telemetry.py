@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
 
-from haidang_collector import door
+from haidang_collector.http import door
 from haidang_collector.quotas.allowances import QUOTAS
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it

@@ -19,13 +19,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import FastAPI
 from haidang_collector import cli
-from haidang_collector.app import create_app
 from haidang_collector.collector import Collector
+from haidang_collector.http.app import create_app
+from haidang_collector.http.own_pages import AGENTS_ROUTES
 from haidang_collector.identity.authority import new_key_and_request
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Entry, Wanted
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.own_pages import AGENTS_ROUTES
 from haidang_collector.settings import load_settings
 
 from tests.conftest import REGISTRY, ROOT

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from haidang_collector.http.tls import Tls
 from haidang_collector.identity import authority as ca
 from haidang_collector.identity.authority import Authority, fingerprint, new_key_and_request
-from haidang_collector.tls import Tls
 from haidang_wire import authorities
 from haidang_wire.errors import HaidangError
 

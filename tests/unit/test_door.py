@@ -8,8 +8,8 @@ from collections import Counter
 from typing import Any, cast
 
 import pytest
-from haidang_collector.attempts import Attempts, Pace, Turns
-from haidang_collector.door import Door, Room, Stage, Visitor, origin, room
+from haidang_collector.http.attempts import Attempts, Pace, Turns
+from haidang_collector.http.door import Door, Room, Stage, Visitor, origin, room
 from haidang_collector.logs import Bounded
 from haidang_collector.problems import Problem
 from haidang_collector.settings import DoorSettings

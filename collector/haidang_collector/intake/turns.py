@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from haidang_collector import bodies
+from haidang_collector.http import bodies
 from haidang_collector.intake.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.allowances import Allowance, Quotas, cost

@@ -10,9 +10,9 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from haidang_collector import installer
-from haidang_collector.bodies import problems
 from haidang_collector.collector import Collector
-from haidang_collector.door import Seats, Visitor, visitor_of
+from haidang_collector.http.bodies import problems
+from haidang_collector.http.door import Seats, Visitor, visitor_of
 from haidang_collector.identity.authority import fingerprint
 from haidang_collector.problems import Problem
 

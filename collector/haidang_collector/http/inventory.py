@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from haidang_wire.labels import IDENTIFIER
 from pydantic import BaseModel, ConfigDict, Field
 
-from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.collector import Collector
+from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.inventory import claims, export, lan, search
 from haidang_collector.inventory.claims import Decision, NoSuchClaim
 from haidang_collector.inventory.search import Filter

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from haidang_collector.door import origin, visitor_of
+from haidang_collector.http.door import origin, visitor_of
 from haidang_collector.problems import Problem
 from haidang_collector.settings import DoorSettings
 

@@ -22,7 +22,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from haidang_collector.door import (
+from haidang_collector.http.door import (
     BODY_TOO_LARGE,
     HEADERS_TOO_LARGE,
     MALFORMED,

@@ -14,12 +14,13 @@ import time
 import uvicorn
 from haidang_wire.errors import ConfigError
 
-from haidang_collector import entrance, logs
-from haidang_collector.app import create_app
+from haidang_collector import logs
 from haidang_collector.collector import Collector
+from haidang_collector.http import entrance
+from haidang_collector.http.app import create_app
+from haidang_collector.http.tls import Tls
 from haidang_collector.identity.authority import Presented, presented_der
 from haidang_collector.settings import Settings
-from haidang_collector.tls import Tls
 
 log = logging.getLogger(__name__)
 

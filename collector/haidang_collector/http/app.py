@@ -24,21 +24,21 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from haidang_collector.answers import InPieces
-from haidang_collector.api import audit, installer, inventory, operations
-from haidang_collector.attempts import Pace
-from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
-from haidang_collector.door import origin as whose
-from haidang_collector.door import visitor_of
 from haidang_collector.exposition import text as exposition
+from haidang_collector.http import audit, installer, inventory, operations
+from haidang_collector.http.answers import InPieces
+from haidang_collector.http.attempts import Pace
+from haidang_collector.http.bodies import body, problems, read_model
+from haidang_collector.http.door import origin as whose
+from haidang_collector.http.door import visitor_of
+from haidang_collector.http.own_pages import OwnPages
 from haidang_collector.identity.authority import Issued
 from haidang_collector.identity.certificate_rows import CertificateError
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
-from haidang_collector.own_pages import OwnPages
 from haidang_collector.problems import Problem
 
 log = logging.getLogger(__name__)

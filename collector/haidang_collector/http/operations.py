@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from haidang_wire.errors import HaidangError
 from pydantic import BaseModel, ConfigDict, Field
 
-from haidang_collector.bodies import body, problems, read_model
 from haidang_collector.collector import Collector
+from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.model import Outage
 from haidang_collector.problems import Problem

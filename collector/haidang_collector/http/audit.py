@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from haidang_collector.api.operations import Time
-from haidang_collector.bodies import problems
 from haidang_collector.collector import Collector
+from haidang_collector.http.bodies import problems
+from haidang_collector.http.operations import Time
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Wanted
 
