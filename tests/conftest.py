@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
-from haidang_collector.cli import main as collector_main
+from haidang_collector.cli.main import main as collector_main
 from hypothesis import settings
 
 # What CI runs is the same each time; by hand every run tries something new.

@@ -2,6 +2,6 @@
 
 import sys
 
-from haidang_collector.cli import main
+from haidang_collector.cli.main import main
 
 sys.exit(main())

@@ -18,7 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import FastAPI
-from haidang_collector import cli
+from haidang_collector.cli import main as cli
 from haidang_collector.collector import Collector
 from haidang_collector.http.app import create_app
 from haidang_collector.http.own_pages import AGENTS_ROUTES

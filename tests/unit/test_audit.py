@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from haidang_collector.backup import backup, restore
+from haidang_collector.cli.backup import backup, restore
 from haidang_collector.identity.authority import Authority
 from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import audit, database

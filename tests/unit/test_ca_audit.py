@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector import cli
-from haidang_collector.backup import backup
+from haidang_collector.cli import main as cli
+from haidang_collector.cli.backup import backup
 from haidang_collector.collector import Collector
 from haidang_collector.identity import authority as ca
 from haidang_collector.identity.authority import Authority, fingerprint

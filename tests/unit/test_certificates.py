@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from cryptography import x509
-from haidang_collector.backup import backup, restore
+from haidang_collector.cli.backup import backup, restore
 from haidang_collector.identity import certificate_rows as kept
 from haidang_collector.identity.authority import (
     LONGEST_DAYS,

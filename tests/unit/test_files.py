@@ -23,7 +23,7 @@ from haidang_agent.identity import enrolment as identities
 from haidang_agent.inventory import privileged, tools
 from haidang_agent.platform import files
 from haidang_agent.platform.files import as_owner, opened, read_private, write_private
-from haidang_collector.cli import main as collector_command
+from haidang_collector.cli.main import main as collector_command
 from haidang_collector.identity import files as private_files
 from haidang_wire.errors import HaidangError
 

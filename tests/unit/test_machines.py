@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from haidang_collector import cli
+from haidang_collector.cli import main as cli
 from haidang_collector.inventory import changes, claims, counts, lan, search, store
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends

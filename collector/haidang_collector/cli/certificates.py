@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import is_identifier
 
+from haidang_collector.cli.said import date, duration
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.authority import (
     KINDS,
@@ -28,7 +29,6 @@ from haidang_collector.identity.files import write_private
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.said import date, duration
 from haidang_collector.settings import Settings, read_secret
 
 _NAMED = 20

@@ -10,9 +10,9 @@ from typing import Any
 
 from haidang_wire.errors import HaidangError
 
+from haidang_collector.cli.said import date, duration, local_time
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings
 
 _MOST = 10_000

@@ -11,7 +11,11 @@ import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import audit_command, backup, certificate_commands, installer
+from haidang_collector import installer
+from haidang_collector.cli import audit as audit_command
+from haidang_collector.cli import backup
+from haidang_collector.cli import certificates as certificate_commands
+from haidang_collector.cli.said import date, duration, local_time
 from haidang_collector.collector import prepare_state_dir
 from haidang_collector.identity.authority import Authority
 from haidang_collector.intake import quarantine
@@ -29,7 +33,6 @@ from haidang_collector.registry.routing import with_officers
 from haidang_collector.reports import plan
 from haidang_collector.reports import sla as report
 from haidang_collector.reports.sla import LANGUAGES
-from haidang_collector.said import date, duration, local_time
 from haidang_collector.settings import Settings, load_settings, read_secret
 
 
