@@ -22,10 +22,11 @@ from pathlib import Path
 import sqlalchemy as sa
 import uvloop
 from common import BIN, cpu_seconds, folder, free_port, running
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Authority, new_key_and_request
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 
 from tests.conftest import REGISTRY, report
@@ -42,7 +43,7 @@ def prepare(place: Path, agents: int) -> None:
     ledger = Ledger(state)
 
     def add(connection: sa.Connection) -> None:
-        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
+        registry_store.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         for number in range(agents):
             identities.add_agent(connection, Principal.itself(), f"agent-{number}", "ttdl", "t", 0.0)
 

@@ -21,9 +21,10 @@ import uvicorn
 from common import cpu_seconds, folder, free_port, need, running, show, wait_http
 from haidang_collector.collector import Collector
 from haidang_collector.http.app import create_app
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Issued, Presented
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import Settings
 from starlette.types import Receive, Scope, Send
@@ -38,7 +39,7 @@ def serve(path: str, port: int) -> None:
     collector = Collector(Settings(state_dir=path))
     identifier, ends = collector.authority.key_identifier, time.time() + 86400
     with collector.ledger.transaction() as connection:
-        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
+        registry_store.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         for number in range(AGENTS):
             identities.add_agent(connection, Principal.itself(), f"agent-{number}", "ttdl", "t", 0.0)
             issued = Issued("", 0.0, ends, f"{number + 1:x}", identifier)

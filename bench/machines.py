@@ -26,12 +26,13 @@ import sqlalchemy as sa
 from common import BIN, cpu_seconds, folder, free_port, running
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.authority import Authority, new_key_and_request
 from haidang_collector.identity.files import write_private
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.model import Registry
 
 from tests.conftest import report
@@ -137,7 +138,7 @@ def prepare(place: Path, count: int) -> tuple[list[str], str]:
     authority, ledger = Authority(state), Ledger(state)
 
     def add(connection: sa.Connection) -> None:
-        identities.save_registry(connection, Principal.itself(), registry())
+        registry_store.save_registry(connection, Principal.itself(), registry())
         for number in range(count):
             identities.add_agent(connection, Principal.itself(), f"pc-{number}", f"site-{number % SITES}", "t", 0.0)
             issued = authority.issue_client(request, "agent", f"pc-{number}", 1)

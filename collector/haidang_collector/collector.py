@@ -22,8 +22,9 @@ from haidang_collector.exposition.text import families_of
 from haidang_collector.housekeeping import Housekeeping
 from haidang_collector.http.attempts import Turns
 from haidang_collector.http.door import Door, room
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as certificates
-from haidang_collector.identity import enrolments
+from haidang_collector.identity import enrolments, tokens
 from haidang_collector.identity.authority import Authority, Issued, Presented, fingerprint
 from haidang_collector.identity.certificates import Certificates
 from haidang_collector.identity.peers import Peers
@@ -33,7 +34,6 @@ from haidang_collector.intake.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake.shares import Shares
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.turns import Intake
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -44,6 +44,7 @@ from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.allowances import Allowance, Quotas
 from haidang_collector.quotas.holdings import Keeper
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
@@ -245,7 +246,7 @@ class Collector:
         request came with, if any; `origin` where it came from. Raises IdentityError, HaidangError."""
 
         def buy(connection: sa.Connection) -> tuple[str, str, Issued, bool]:
-            token, site = identities.spend_token(connection, secret)
+            token, site = tokens.spend_token(connection, secret)
             buyer = Principal("token", token, origin)
             enrolments.count(connection, site, self.settings.limits.enrolments_a_site_a_day)
             agent, moved = enrolments.name_for(
@@ -264,9 +265,9 @@ class Collector:
 
     def _names(self, connection: sa.Connection) -> Names:
         """Those of the registry in force, also when it was loaded a moment ago."""
-        if identities.registry_loaded(connection) == self._registry_loaded:
+        if registry_store.registry_loaded(connection) == self._registry_loaded:
             return self.assignments.names
-        return Names(identities.load_registry(connection)[1])
+        return Names(registry_store.load_registry(connection)[1])
 
     async def renew(self, shown: Presented, request: str) -> tuple[str, Issued]:
         """(site, certificate) for an agent that may speak, with one that counts. Raises IdentityError,
@@ -306,7 +307,7 @@ class Collector:
         await self._follow_certificates(time.time())
         loaded, known = await self.ledger.run(_registry_and_agents)
         if loaded != self._registry_loaded:
-            at, registry = await self.ledger.run(identities.load_registry)
+            at, registry = await self.ledger.run(registry_store.load_registry)
             await self.outages.use(registry)  # a ledger that fails leaves the one before in force, as a whole
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
@@ -376,4 +377,4 @@ def prepare_state_dir(settings: Settings) -> Path:
 
 
 def _registry_and_agents(connection: sa.Connection) -> tuple[float, list[identities.Agent]]:
-    return identities.registry_loaded(connection), identities.list_agents(connection)
+    return registry_store.registry_loaded(connection), identities.list_agents(connection)

@@ -18,11 +18,12 @@ import msgspec
 import pytest
 import yaml
 from haidang_collector.collector import Collector
+from haidang_collector.identity import agents as identities
 from haidang_collector.intake.documents import BadDocument, event_body, fact_body
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.problems import Problem
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import Quotas, RemoteWrite, Settings
 from haidang_wire.documents import EVENTS, FACTS
@@ -69,7 +70,7 @@ def settings() -> Iterator[Settings]:
     (folder / "state").mkdir()
     ledger = Ledger(folder / "state")
     with ledger.transaction() as connection:
-        identities.save_registry(connection, Principal.itself(), load_registry(file))
+        registry_store.save_registry(connection, Principal.itself(), load_registry(file))
         for agent, site in AGENTS.items():
             identities.add_agent(connection, Principal.itself(), agent, site, "token", time.time() + 1e6)
     ledger.close()

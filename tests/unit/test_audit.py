@@ -18,11 +18,11 @@ from alembic import command
 from alembic.config import Config
 from haidang_collector.cli.backup import backup, restore
 from haidang_collector.identity.authority import Authority
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import audit, database
 from haidang_collector.ledger.audit import Action, Principal, Wanted
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import store as kept
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 
 from tests.conftest import REGISTRY
@@ -211,8 +211,8 @@ def test_a_registry_is_told_by_names_alone(ledger: Ledger) -> None:
         ]
     })  # fmt: skip
     with ledger.transaction() as connection:
-        identities.save_registry(connection, WHO, registry)
-        identities.save_registry(connection, WHO, changed)
+        registry_store.save_registry(connection, WHO, registry)
+        registry_store.save_registry(connection, WHO, changed)
     second, first = rows(ledger)
     assert first.before is None
     assert first.after

@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from cryptography import x509
 from haidang_collector.cli.backup import backup, restore
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as kept
 from haidang_collector.identity.authority import (
     LONGEST_DAYS,
@@ -23,7 +24,6 @@ from haidang_collector.identity.authority import (
     presented,
 )
 from haidang_collector.identity.certificates import Certificates
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import audit, database
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

@@ -14,12 +14,12 @@ from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.system import boot_seconds
 from haidang_agent.schedule.source import Findings
 from haidang_collector.exposition.latest import Latest
+from haidang_collector.identity import agents as identities
 from haidang_collector.intake import time_base as module
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.writer import Outcome, Writer
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
@@ -31,6 +31,7 @@ from haidang_collector.plan.evidence import Appliance
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
 from haidang_collector.plan.watch import PlanWatch
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
@@ -56,7 +57,7 @@ class Center:
         self.ledger = Ledger(folder)
         self.begin()
         with self.ledger.transaction() as connection:
-            identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
+            registry_store.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
             identities.add_agent(connection, Principal.itself(), "may-1", "ttdl", "t", 0.0)
 
     def begin(self) -> None:

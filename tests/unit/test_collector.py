@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from haidang_collector.exposition.latest import Latest
 from haidang_collector.exposition.text import expose
+from haidang_collector.identity import agents as identities
+from haidang_collector.identity import tokens
 from haidang_collector.intake import facts
 from haidang_collector.intake.clock import Clock
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.writer import Shown, Writer
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.quotas.holdings import Keeper
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import RegistryError, load_registry
 from haidang_collector.settings import Limits, load_settings
 from haidang_collector.telemetry import Telemetry
@@ -154,7 +156,7 @@ def test_a_stopped_agent_is_down_and_says_so() -> None:
 def ledger(tmp_path: Path) -> Any:
     opened = Ledger(tmp_path)
     with opened.transaction() as connection:
-        identities.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
+        registry_store.save_registry(connection, Principal.itself(), load_registry(REGISTRY))
         identities.add_agent(connection, Principal.itself(), "may-1", "ttdl", "t", 0.0)
     yield opened
     opened.close()
@@ -167,8 +169,7 @@ def batch(*reports: dict[str, Any], age: float = 0.0) -> Batch:
 def test_a_token_never_looks_like_an_option(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         made = [
-            identities.create_token(connection, Principal.itself(), "ttdl", uses=1, life_seconds=60)[1]
-            for _ in range(100)
+            tokens.create_token(connection, Principal.itself(), "ttdl", uses=1, life_seconds=60)[1] for _ in range(100)
         ]
     assert all(secret.startswith("hd_") for secret in made)
     assert len(set(made)) == 100

@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from haidang_collector.identity import agents as identities
 from haidang_collector.intake import facts
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.delivery import Deliveries
 from haidang_collector.intake.ingest import Batch, Speaker, read_delivery
 from haidang_collector.intake.writer import Outcome, Writer
 from haidang_collector.inventory import lan
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import tables
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

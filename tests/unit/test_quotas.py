@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from haidang_collector.disk import Disk
+from haidang_collector.identity import agents as identities
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.delivery import Deliveries
 from haidang_collector.intake.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.intake.turns import Room
 from haidang_collector.intake.writer import Outcome
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger import housekeeping, tables
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from haidang_collector.intake.ingest import Speaker, prepare
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages, time_base
@@ -21,6 +20,7 @@ from haidang_collector.ledger.tables import registry as registries
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.watch import Watch
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
@@ -62,13 +62,13 @@ class World:
 
     def load(self, registry: Registry, *, running: bool = True) -> None:
         with self.ledger.transaction() as connection:
-            identities.save_registry(connection, Principal.of_command(), registry)
+            registry_store.save_registry(connection, Principal.of_command(), registry)
         if running:
             self._use()
 
     def _use(self) -> None:
         with self.ledger.transaction() as connection:
-            self.registry = identities.load_registry(connection)[1]
+            self.registry = registry_store.load_registry(connection)[1]
         asyncio.run(self.watch.use(self.registry))
 
     def run(self, seconds: float, says: Callable[[], None] = lambda: None) -> None:

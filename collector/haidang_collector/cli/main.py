@@ -17,15 +17,17 @@ from haidang_collector.cli import backup
 from haidang_collector.cli import certificates as certificate_commands
 from haidang_collector.cli.said import date, duration, local_time
 from haidang_collector.collector import prepare_state_dir
+from haidang_collector.identity import agents as identities
+from haidang_collector.identity import tokens
 from haidang_collector.identity.authority import Authority
 from haidang_collector.intake import quarantine
 from haidang_collector.inventory import claims
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as outages
 from haidang_collector.printable import plain
+from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
@@ -168,7 +170,7 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         uses = None if options.uses == "unlimited" else _positive(options.uses)
         authority = Authority(Path(settings.state_dir), read_secret(settings.ca_key_passphrase_file))
         with ledger.transaction() as connection:
-            token, secret = identities.create_token(
+            token, secret = tokens.create_token(
                 connection, Principal.of_command(), options.site, uses=uses, life_seconds=duration(options.expires)
             )
         whole = f"{secret}.{authority.fingerprint}"
@@ -177,11 +179,11 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         print(f"token {token.id} of site {token.site}: {left}, until {date(token.expires)}", file=sys.stderr)
     elif options.action == "revoke":
         with ledger.transaction() as connection:
-            identities.revoke_token(connection, Principal.of_command(), options.id)
+            tokens.revoke_token(connection, Principal.of_command(), options.id)
     else:
         with ledger.transaction() as connection:
-            tokens = identities.list_tokens(connection)
-        for token in tokens:
+            found = tokens.list_tokens(connection)
+        for token in found:
             uses_left = "unlimited" if token.uses_left is None else str(token.uses_left)
             state = "revoked" if token.revoked else "valid until"
             print(f"{token.id}  {token.site:<30} uses left {uses_left:<10} {state} {date(token.expires)}")
@@ -232,7 +234,7 @@ def _registry(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
     registry = load_registry(options.file)
     names = Names(registry)
     with ledger.transaction() as connection:
-        identities.save_registry(connection, Principal.of_command(), registry)
+        registry_store.save_registry(connection, Principal.of_command(), registry)
         known = identities.list_agents(connection)
     print(f"{len(registry.sites)} sites are in force")
     for each in names.foreign([Holder(agent.id, agent.site) for agent in known if agent.revoked is None]):
@@ -319,7 +321,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def _registry_in_force(connection: sa.Connection) -> Registry:
-    registry = identities.load_registry(connection)[1]
+    registry = registry_store.load_registry(connection)[1]
     if registry is None:
         raise HaidangError("there is no registry", remedy="Load it: haidang-collector registry load FILE")
     return registry

@@ -34,12 +34,13 @@ from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.http.door import origin as whose
 from haidang_collector.http.door import visitor_of
 from haidang_collector.http.own_pages import OwnPages
+from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Issued
 from haidang_collector.identity.certificate_rows import CertificateError
-from haidang_collector.ledger import agents as identities
 from haidang_collector.ledger.database import LedgerError
 from haidang_collector.outage import exposition as outages
 from haidang_collector.problems import Problem
+from haidang_collector.registry import store as registry_store
 
 log = logging.getLogger(__name__)
 
@@ -366,7 +367,7 @@ class _Ready:
         if time.monotonic() < self._good_until:
             return
         if self._asked is None or self._asked.done():
-            self._asked = asyncio.ensure_future(self._ledger.run(identities.registry_loaded))
+            self._asked = asyncio.ensure_future(self._ledger.run(registry_store.registry_loaded))
         try:
             await asyncio.wait_for(asyncio.shield(self._asked), self._PATIENCE_SECONDS)
         except TimeoutError as error:

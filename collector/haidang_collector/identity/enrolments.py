@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.identity import certificate_rows as certificates
+from haidang_collector.identity.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger.audit import Action, Principal
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest
 from haidang_collector.registry.names import Names

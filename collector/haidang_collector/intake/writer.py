@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from haidang_wire.report import Fact, Report, expiry
 from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector.identity.agents import IdentityError, may_speak
 from haidang_collector.intake import facts, quarantine
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.ingest import Batch, Prepared, unwritable
@@ -26,7 +27,6 @@ from haidang_collector.intake.time_base import redate
 from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
 from haidang_collector.inventory.claims import TooMany
-from haidang_collector.ledger.agents import IdentityError, may_speak
 from haidang_collector.ledger.database import is_storage
 from haidang_collector.ledger.tables import agents, delivered, events, late, latest
 from haidang_collector.problems import Problem

@@ -17,7 +17,6 @@ from haidang_wire.report import Fact
 
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.intake.time_base import redate
-from haidang_collector.ledger.agents import registry_loaded
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
 from haidang_collector.outage import sla
@@ -28,6 +27,7 @@ from haidang_collector.outage.measured import Keeper, Proofs
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry.model import Registry
+from haidang_collector.registry.store import registry_loaded
 from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry
 
