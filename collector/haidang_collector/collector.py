@@ -20,8 +20,6 @@ from haidang_collector.exposition.latest import AgentState, Latest
 from haidang_collector.exposition.remote_write import RemoteWriter
 from haidang_collector.exposition.text import families_of
 from haidang_collector.housekeeping import Housekeeping
-from haidang_collector.http.attempts import Turns
-from haidang_collector.http.door import Door, room
 from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity import enrolments, tokens
@@ -60,8 +58,8 @@ _WATCH_SECONDS = 1.0
 class Collector:
     """Configuration in, `run()` for its background tasks, `close()`."""
 
-    def __init__(self, settings: Settings, files: int = 1024) -> None:
-        """`files` is how many the process may open. Raises ConfigError or LedgerError."""
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError or LedgerError."""
         state_dir = prepare_state_dir(settings)
         self.settings = settings
         self.authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
@@ -70,8 +68,6 @@ class Collector:
         self.peers = Peers(settings, self.authority, self.certificates)
         self.telemetry = Telemetry()
         self.time_base = TimeBase()
-        self.door = Door(settings.door, room(settings.door, files), self.telemetry.count_at_door)
-        self.enrolment_turns = Turns(settings.door.enrolment_failures_a_second)
         self.supervision = Supervision(self.telemetry)
         self._attempt = self.supervision.attempt
         self.disk = Disk(state_dir, settings.disk, self.telemetry)
@@ -84,7 +80,7 @@ class Collector:
         self.plan = PlanWatch(self.ledger, self.telemetry, self.time_base.now)
         self.quotas = Quotas(settings.quotas)
         self.intake = Intake(settings.limits, self.quotas, self.telemetry, self.time_base.now)
-        self._shares = Shares(settings, self.latest, self.intake, self.telemetry)
+        self._shares = Shares(settings, self.latest.series_beside, self.intake, self.telemetry)
         self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
         self._authorities = ""

@@ -8,9 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client import exposition as text_format
 from prometheus_client.openmetrics import exposition as openmetrics_format
 
-from haidang_collector.http import door
-from haidang_collector.quotas.allowances import QUOTAS
-
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client does not annotate it
 
 
@@ -77,8 +74,6 @@ class Telemetry:
             self.renewals.labels(outcome)
         for what in ("documents", "reports"):
             self.disk_refused.labels(what)
-        for quota in QUOTAS:
-            self.quota_reached.labels(quota)
         for task in TASKS:
             self.task_failures.labels(task)
         for reason in ("name", "quota", "request", "token"):
@@ -89,8 +84,6 @@ class Telemetry:
             self.disbelieved.labels(what)
         for reason in ("network", "status"):
             self.remote_write_failures.labels(reason)
-        for reason in door.REASONS:
-            self.connections_ended.labels(reason)
 
     def count_at_door(self, reason: str) -> None:
         """A connection was ended by the door."""

@@ -1,4 +1,6 @@
-"""A transceiver's EEPROM, as the kernel's ethtool interface gives it, into what it says."""
+"""Comes in: a transceiver's EEPROM, as the kernel's ethtool interface gives it.
+Goes out: what it says of itself, and light as dBm.
+Never: a value the module's own map marks as not there."""
 
 from __future__ import annotations
 

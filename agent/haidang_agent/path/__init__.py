@@ -1,1 +1,3 @@
-"""Paths measured end to end: liveness and figures of one path, the prober of all, discovery of a route."""
+"""Comes in: paths of the assignment, packets that come back.
+Goes out: whether each path is up, loss, delay, routes and MTUs.
+Never: a word about paths nobody assigned."""

@@ -1,4 +1,6 @@
-"""Devices over SNMP: session (the wire), profile (vendor knowledge as data), poll (one device once)."""
+"""Comes in: answers and traps of devices, credentials named by the assignment, profiles (vendor knowledge as data).
+Goes out: samples, facts and events of each device.
+Never: a write to a device; a vendor's name in the code."""
 
 from __future__ import annotations
 

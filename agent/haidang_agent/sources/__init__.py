@@ -1,8 +1,9 @@
-"""Sources measure; the schedule times, isolates and counts them.
+"""Comes in: settings and the assignment.
+Goes out: sources, each one file with one class: a `name`, and `collect()`, which returns what it found and may raise
+what its libraries raise; one that keeps its own time has `run()` too.
+Never: a source that knows another.
 
-A source is one file with one class: a `name`, and `collect()`, which returns what it found
-and may raise what its libraries raise; one that keeps its own time has `run()` too. To add
-one: write the file, give it a table in `config.SourcesConfig`, and build it in `build()`.
+To add one: write the file, give it a table in `config.SourcesConfig`, and build it in `build()`.
 """
 
 from __future__ import annotations

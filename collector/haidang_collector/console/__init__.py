@@ -1,1 +1,3 @@
-"""The status page: for places without Grafana, and for the telephone at night."""
+"""Comes in: what the collector and Prometheus know now.
+Goes out: the status page and the boards, in Vietnamese and English.
+Never: a change of anything."""

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from haidang_collector import installer
 from haidang_collector.collector import Collector
 from haidang_collector.http.bodies import problems
-from haidang_collector.http.door import Seats, Visitor, visitor_of
+from haidang_collector.http.door import Door, Seats, Visitor, visitor_of
 from haidang_collector.identity.authority import fingerprint
 from haidang_collector.problems import Problem
 
@@ -20,7 +20,7 @@ from haidang_collector.problems import Problem
 _CACHED = {"Cache-Control": "no-cache"}
 
 
-def router(collector: Collector) -> APIRouter:
+def router(collector: Collector, door: Door) -> APIRouter:
     """The routes."""
     routes = APIRouter()
     bundle = installer.Bundle(collector.settings.bundle_dir)
@@ -40,7 +40,7 @@ def router(collector: Collector) -> APIRouter:
         found = bundle.file(name)
         if found is None or not found.is_file():
             raise Problem(404, "not_found", f"{name[:100]} is not served here")
-        return _Seated(found, collector.door.downloads, visitor_of(request.scope))
+        return _Seated(found, door.downloads, visitor_of(request.scope))
 
     return routes
 

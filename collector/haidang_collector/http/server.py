@@ -18,9 +18,11 @@ from haidang_collector import logs
 from haidang_collector.collector import Collector
 from haidang_collector.http import entrance
 from haidang_collector.http.app import create_app
+from haidang_collector.http.door import REASONS, Door, room
 from haidang_collector.http.tls import Tls
 from haidang_collector.identity.authority import Presented, presented_der
 from haidang_collector.settings import Settings
+from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ def _loop_factory() -> type | None:
 
 
 async def _serve(settings: Settings) -> int:
-    collector = Collector(settings, entrance.raise_file_limit())
+    collector = Collector(settings)
+    door = Door(settings.door, room(settings.door, entrance.raise_file_limit()), collector.telemetry.count_at_door)
     await collector.start()
     # What is here now stays; a request's thousands of short-lived samples are not worth a
     # collection each few hundred (it cost a third of the processor time of ingest).
@@ -73,7 +76,7 @@ async def _serve(settings: Settings) -> int:
     sys.setswitchinterval(0.001)
     tls = Tls(collector.authority, settings.names)
     config = uvicorn.Config(
-        create_app(collector),
+        create_app(collector, door),
         http=TlsProtocol,
         ws="none",
         lifespan="off",
@@ -88,9 +91,9 @@ async def _serve(settings: Settings) -> int:
     config.load()
     config.ssl = tls.context
     listener = _listen(settings)
-    server = entrance.Server(config, collector.door, settings, listener)
+    server = entrance.Server(config, door, settings, listener)
     serving = asyncio.create_task(server.serve([listener]), name="server")
-    sweep = functools.partial(_keep_door, collector)
+    sweep = functools.partial(_keep_door, door, collector.telemetry)
     sweeping = asyncio.create_task(collector.supervision.keep("door", sweep), name="door")
     background = asyncio.create_task(collector.run(), name="background")
     follow = functools.partial(_follow_certificates, collector, tls)
@@ -121,9 +124,10 @@ def _listen(settings: Settings) -> socket.socket:
         raise ConfigError(f"can't listen there: {error.strerror}", where=where, remedy="Choose another port") from error
 
 
-async def _keep_door(collector: Collector) -> None:
+async def _keep_door(door: Door, telemetry: Telemetry) -> None:
     """End what is over its time, and say each minute what was ended, in one line."""
-    door, telemetry = collector.door, collector.telemetry
+    for reason in REASONS:  # there before the first time, so that `increase()` sees it
+        telemetry.connections_ended.labels(reason)
     telemetry.connection_room.labels("known").set(door.room.connections)
     telemetry.connection_room.labels("unknown").set(door.room.unknown)
     told = time.monotonic()

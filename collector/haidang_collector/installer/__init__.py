@@ -1,4 +1,6 @@
-"""What machines install the agent from: one script that pins this collector's CA, and the wheels of a bundle."""
+"""Comes in: the CA's fingerprint, and the wheels of a bundle.
+Goes out: one script that installs, upgrades and removes the agent, and the files it fetches.
+Never: a line run on a machine that the data center did not name by its checksum."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 from haidang_wire.documents import EVENTS, FACTS, DeviceEvent
 
-# Integers a database's 64 bits hold though a thousand be summed, and every reader of JSON tells apart (RFC 8259, 6).
+from haidang_collector.ledger.tables import MAX_INTEGER
+
 _MAX_TEXT = 4096
 _MAX_LIST = 20_000
 _MAX_UNKNOWN_BYTES = 16_384

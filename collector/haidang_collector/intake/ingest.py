@@ -23,8 +23,9 @@ from haidang_wire.reference import Reference
 from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
 
 from haidang_collector.intake.clock import Clock, TimeBase
-from haidang_collector.intake.documents import MAX_INTEGER, BadDocument, Unknown, event_body, fact_body, names_of
+from haidang_collector.intake.documents import BadDocument, Unknown, event_body, fact_body, names_of
 from haidang_collector.intake.render import OWN_TIMES, render
+from haidang_collector.ledger.tables import MAX_INTEGER
 from haidang_collector.problems import Problem
 from haidang_collector.registry.rights import Rights, Voice
 from haidang_collector.settings import Limits

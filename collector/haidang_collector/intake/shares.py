@@ -6,10 +6,10 @@ Before it is stored: series, events. What the ledger would not take is named aft
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 from haidang_wire.report import Refusal
 
-from haidang_collector.exposition.latest import Latest
 from haidang_collector.intake.ingest import Batch, Prepared
 from haidang_collector.intake.turns import Intake
 from haidang_collector.intake.writer import Outcome
@@ -19,13 +19,16 @@ from haidang_collector.registry.rights import ABOUT_DEVICES
 from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry
 
+SeriesBeside = Callable[[str, str, Mapping[str, int]], int]
+
 
 class Shares:
     """Of all agents."""
 
-    def __init__(self, settings: Settings, latest: Latest, intake: Intake, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, series_beside: SeriesBeside, intake: Intake, telemetry: Telemetry) -> None:
+        """`series_beside` is Latest's."""
         self._limits = settings.limits
-        self._latest = latest
+        self._series_beside = series_beside
         self._intake = intake
         self._telemetry = telemetry
         self._series = SeriesADay(settings.quotas.series_a_day, settings.quotas.sources)
@@ -80,7 +83,7 @@ class Shares:
         for prepared in batch.prepared:
             report = prepared.report
             own = len(prepared.kept_samples)
-            series = self._latest.series_beside(batch.agent, report.source, coming) + own
+            series = self._series_beside(batch.agent, report.source, coming) + own
             if series <= most:
                 if self._is_of_a_days_series(batch, prepared, now):
                     kept.append(prepared)

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from haidang_collector.http import bodies
+from haidang_collector.intake import body
 from haidang_collector.intake.ingest import Batch, Speaker, pieces, read_delivery
 from haidang_collector.problems import Problem
-from haidang_collector.quotas.allowances import Allowance, Quotas, cost
+from haidang_collector.quotas.allowances import QUOTAS, Allowance, Quotas, cost
 from haidang_collector.settings import Limits
 from haidang_collector.telemetry import Telemetry
 
@@ -77,6 +77,8 @@ class Intake:
         self.beside = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._quotas = quotas
         self._telemetry = telemetry
+        for quota in QUOTAS:  # there before the first time, so that `increase()` sees it
+            telemetry.quota_reached.labels(quota)
         self._lanes: dict[str, _Lane] = {}
 
     def close(self) -> None:
@@ -115,7 +117,7 @@ class Intake:
         try:
             await asyncio.sleep(min(_MOST_PAUSE_SECONDS, _PAUSE_SECONDS * lane.sent_away))
             # Read and thrown away: who is answered in the middle of his body may not see the answer.
-            await bodies.skip(request, self.limits.body_bytes)
+            await body.skip(request, self.limits.body_bytes)
         finally:
             lane.sent_away -= 1
         retry_after = math.ceil(min(_MOST_RETRY_SECONDS, max(1.0, wait)))
@@ -157,10 +159,10 @@ class Turn:
         """The checked reports of the delivery. Raises Problem."""
         # Whatever is in it, a request costs as much as a report.
         self.allowance.reports.spend(1, time.monotonic())
-        body = await bodies.read(self._request, self._intake.limits.body_bytes, self._hold)
+        packed = await body.read(self._request, self._intake.limits.body_bytes, self._hold)
         received = self._intake.now()
         unpacked = bytearray()
-        parts = pieces(body, self._request.headers.get("content-encoding", ""))
+        parts = pieces(packed, self._request.headers.get("content-encoding", ""))
 
         def reports() -> Batch:
             self._unpack(parts, unpacked, self._intake.limits.decompressed_bytes)

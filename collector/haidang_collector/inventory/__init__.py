@@ -1,1 +1,3 @@
-"""Which machines the province has: each one machine for its whole life, its documents, and what changed in them."""
+"""Comes in: documents about machines and networks.
+Goes out: machines that keep their number through their life, what changed, search and export.
+Never: another site's machine overwritten; a dispute is shown until somebody decides."""

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 from haidang_wire.report import Fact
 
-from haidang_collector.intake.documents import MAX_INTEGER
 from haidang_collector.inventory import changes as differences
 from haidang_collector.inventory import claims
 from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, pack, text_of, texts_of, unpack
@@ -23,6 +22,7 @@ from haidang_collector.inventory.history import note
 from haidang_collector.inventory.identity import Marks, likeliest
 from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger.tables import (
+    MAX_INTEGER,
     installed,
     machine_documents,
     machine_macs,

@@ -18,6 +18,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+MAX_INTEGER = 2**53 - 1
+"""What 64 bits hold though a thousand be summed, and every reader of JSON tells apart (RFC 8259, 6)."""
+
 # Times are Unix seconds on the collector's clock, corrected where an agent measured them.
 
 registry = Table(

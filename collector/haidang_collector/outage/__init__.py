@@ -1,6 +1,8 @@
-"""Outages: which sites are cut off, by what, and why.
+"""Comes in: what reports say of paths, ports, power and agents.
+Goes out: outages, each with cause and evidence, states of sites and circuits, measured availability.
+Never: a wait for the database or a look at a clock while it judges.
 
-graph (what a failure explains) and evidence (what was seen) stand alone; sight is what is up and down by it;
-cause names a failure from both; engine keeps the outages (model); watch runs it in the collector, revise takes late
-reports in; sla and report sum up a month; documented holds cables against the registry.
+`evidence` (what was seen) stands alone; `sight` is what is up and down by it; `cause` names a failure from both and the
+topology; `engine` keeps the outages (`model`); `watch` runs it in the collector, `revise` takes late reports in,
+`store` keeps them in the ledger; `sla` sums up a month.
 """

@@ -1,1 +1,3 @@
-"""The plan's figures: how far each site, level and the province meet the plan's targets, by live evidence."""
+"""Comes in: what reports say of services, machines and sites.
+Goes out: the province's figures beside its targets, now and by day.
+Never: anything entered by hand."""

@@ -1,0 +1,254 @@
+"""What agents ask: deliveries, enrolment, renewal, assignment, time, the CA."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from haidang_wire.assignment import assignment_json
+from haidang_wire.errors import HaidangError
+from haidang_wire.labels import to_identifier
+from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
+from haidang_wire.report import Report
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from haidang_collector.collector import Collector
+from haidang_collector.http.attempts import Turns
+from haidang_collector.http.bodies import body, problems, read_model
+from haidang_collector.http.door import origin as whose
+from haidang_collector.identity import agents as identities
+from haidang_collector.identity.authority import Issued
+from haidang_collector.identity.certificate_rows import CertificateError
+from haidang_collector.ledger.database import LedgerError
+from haidang_collector.problems import Problem
+
+log = logging.getLogger(__name__)
+
+_MAX_PEM = 16 * 1024
+# XML and terminals choke on these, and no name of a machine has them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class EnrolRequest(BaseModel):
+    """What buys a certificate: a token, and a certificate request (PEM) for the agent's own key."""
+
+    model_config = ConfigDict(extra="forbid")
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    request: Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
+    version: Annotated[str, Field(max_length=50)] = ""
+
+
+class RenewRequest(BaseModel):
+    """A certificate request (PEM) for a new key."""
+
+    model_config = ConfigDict(extra="forbid")
+    request: Annotated[str, Field(min_length=1, max_length=_MAX_PEM)]
+
+
+class Certificate(BaseModel):
+    """A client certificate (PEM), its life in Unix seconds, and the CAs (PEM) that are to be trusted from now on."""
+
+    agent: str
+    site: str
+    certificate: str
+    begins: float
+    ends: float
+    authorities: str
+
+
+class Device(BaseModel):
+    """A device to poll. The credential is named here and known to the agent's machine only."""
+
+    id: str
+    address: str
+    port: int
+    credential: str
+    profile: str
+    trap_addresses: list[str]
+
+
+class Path(BaseModel):
+    """A path to measure, to a site or along a circuit (`target`)."""
+
+    target: str
+    address: str
+    stamp_port: int
+    stamp_key: str
+
+
+class Service(BaseModel):
+    """A service to ask, and where its counts of documents are."""
+
+    id: str
+    url: str
+    credential: str
+    documents_url: str
+    documents_items: str
+    documents_unit: str
+    documents_count: str
+    documents_electronic: str
+
+
+class AssignmentDocument(BaseModel):
+    """What an agent is, what it is to watch, and whether it may say who was logged on last."""
+
+    agent: str
+    site: str
+    devices: list[Device]
+    paths: list[Path]
+    services: list[Service]
+    last_user: bool
+
+
+def _delivery_schema() -> dict[str, Any]:
+    """The schema of a delivery, with the report where ingest keeps it raw, in one piece."""
+    (schema,), definitions = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
+    envelope = {
+        "type": "object",
+        "required": ["age", "report"],
+        "properties": {"age": {"type": "number"}, "report": {**schema, "$defs": definitions}},
+    }
+    return {
+        "type": "object",
+        "required": ["sent", "reports"],
+        "properties": {
+            "sent": {"type": "number"},
+            "reference": {
+                "type": "object",
+                "description": "A reading of the collector's clock, and how many seconds ago the agent had it.",
+                "required": ["clock", "seconds", "ago"],
+                "properties": {
+                    "clock": {"type": "string"},
+                    "seconds": {"type": "number", "minimum": 0},
+                    "ago": {"type": "number", "minimum": 0},
+                },
+            },
+            "reports": {"type": "array", "items": envelope, "minItems": 1},
+        },
+    }
+
+
+def router(collector: Collector) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+    telemetry = collector.telemetry
+    enrolment_turns = Turns(collector.settings.door.enrolment_failures_a_second)
+
+    def certificate(agent: str, site: str, issued: Issued) -> Certificate:
+        return Certificate(
+            agent=agent, site=site, certificate=issued.pem, begins=issued.begins, ends=issued.ends,
+            authorities=collector.authority.pem,
+        )  # fmt: skip
+
+    @routes.post(
+        "/v1/reports",
+        response_model=None,
+        responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {REPORTS_TYPE: {"schema": _delivery_schema()}},
+            }
+        },
+    )
+    async def reports(request: Request) -> Response:
+        """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
+        agent = collector.peers.require_agent(request.scope).name
+        speaker = collector.speaker(agent)
+        collector.disk.require_room()
+        async with collector.intake.turn(agent, request) as turn:
+            batch = await turn.batch(speaker)
+            batch.abandoned = await request.is_disconnected()
+            receipt = await collector.take(batch, turn.allowance)
+        if receipt.accepted + receipt.duplicates == 0:
+            extensions = msgspec.to_builtins(receipt)
+            raise Problem(422, "refused", receipt.refused[0].detail, field="$.reports", extensions=extensions)
+        return Response(msgspec.json.encode(receipt), media_type="application/json")
+
+    @routes.post(
+        "/v1/enrol",
+        response_model=Certificate,
+        responses=problems(400, 403, 413, 422, 429, 503),
+        openapi_extra=body(EnrolRequest),
+    )
+    async def enrol(request: Request) -> Certificate:
+        """Buy a client certificate with a token."""
+        wanted = await read_model(request, EnrolRequest)
+        name = to_identifier(_CONTROL.sub("", wanted.name))
+        known = collector.peers.proven_agent(request.scope)
+        try:
+            origin = collector.peers.origin(request.scope)
+            async with enrolment_turns.turn(whose(origin)) as failed:
+                try:
+                    agent, site, issued = await collector.enrol(
+                        wanted.token.strip(), name, wanted.request, known, origin
+                    )
+                except HaidangError as error:
+                    if not isinstance(error, LedgerError):
+                        failed()
+                    raise
+        except HaidangError as error:
+            telemetry.enrolments.labels("refused").inc()
+            if isinstance(error, LedgerError | Problem):
+                raise
+            reason = error.reason if isinstance(error, identities.IdentityError) else "request"
+            telemetry.refused_enrolments.labels(reason).inc()
+            if reason in ("name", "quota"):  # somebody with a good token; others could fill the log
+                log.warning("an enrolment as %s is refused: %s", name, error)
+            status = 400 if reason == "request" else 403
+            raise Problem(status, "enrolment", str(error)) from error
+        telemetry.enrolments.labels("accepted").inc()
+        log.info("enrolled agent %s of site %s", agent, site)
+        return certificate(agent, site, issued)
+
+    @routes.post(
+        "/v1/renew",
+        response_model=Certificate,
+        responses=problems(400, 401, 403, 413, 422, 429, 503),
+        openapi_extra=body(RenewRequest),
+    )
+    async def renew(request: Request) -> Certificate:
+        """A new certificate for the agent whose certificate the request came with."""
+        peer = collector.peers.require_agent(request.scope)
+        wanted = await read_model(request, RenewRequest)
+        collector.intake.require_renewal(peer.name)
+        try:
+            site, issued = await collector.renew(peer, wanted.request)
+        except HaidangError as error:
+            telemetry.renewals.labels("refused").inc()
+            if isinstance(error, LedgerError):
+                raise
+            status = 403 if isinstance(error, identities.IdentityError | CertificateError) else 400
+            raise Problem(status, "renewal", str(error)) from error
+        telemetry.renewals.labels("accepted").inc()
+        return certificate(peer.name, site, issued)
+
+    @routes.get("/v1/assignment", response_model=AssignmentDocument, responses=problems(401, 403, 503))
+    async def assignment(request: Request) -> Response:
+        """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
+        agent = collector.peers.require_agent(request.scope).name
+        site = collector.site_of(agent)
+        wanted = collector.assignments.of(agent, site)
+        headers = {"ETag": f'"{wanted.version}"', "Cache-Control": "no-cache"}
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return JSONResponse({"agent": agent, "site": site, **assignment_json(wanted)}, headers=headers)
+
+    @routes.get("/v1/time", response_model=None, responses=problems(401, 403))
+    async def read_clock(request: Request) -> Response:
+        """A reading of the collector's steady clock, for the reference of an agent's next delivery."""
+        collector.peers.require_agent(request.scope)
+        return Response(msgspec.json.encode({"clock": collector.time_base.read()}), media_type="application/json")
+
+    @routes.get("/v1/ca.pem", response_class=PlainTextResponse)
+    async def ca() -> PlainTextResponse:
+        """The CA's certificate, and that of the one before while it is being replaced: each to be believed only by its
+        fingerprint."""
+        return PlainTextResponse(collector.authority.pem, media_type="application/x-pem-file")
+
+    return routes
