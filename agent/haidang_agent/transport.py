@@ -1,6 +1,6 @@
 """HTTPS to the collector: one kept connection, pinned CA, proxies, and clocks that are wrong.
 
-Only `http.client` and `ssl`: an agent at rest stays small (docs/architecture.md has the figures).
+Only `http.client` and `ssl`: an agent at rest stays small (docs/decisions has the figures).
 """
 
 from __future__ import annotations
