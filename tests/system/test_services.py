@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from haidang_agent.config import LanConfig, ServicesConfig
+from haidang_agent.sources import services as services_source
 from haidang_agent.sources.lan import Lan, neighbours, networks
 from haidang_agent.sources.services import Services, counts
 from haidang_wire.assignment import AssignedService
@@ -174,6 +175,36 @@ def test_certificates(servers: list[Server], tmp_path: Path) -> None:
     found = ask(ServicesConfig(), services[0])
     assert found["up", "s0"] == 0
     assert ("certificate_ends_timestamp_seconds", "s0") in found
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_a_certificate_that_is_odd_costs_no_other_service(servers: list[Server], tmp_path: Path, version: int) -> None:
+    """Of a version that there is not: the library that reads it raises an error of its own."""
+    file = certificate(tmp_path / "odd.pem", datetime.now(UTC) + timedelta(days=10))
+    key, pem = file.read_text().split("-----BEGIN CERTIFICATE-----")
+    der = bytearray(ssl.PEM_cert_to_DER_cert(f"-----BEGIN CERTIFICATE-----{pem}"))
+    der[bytes(der).find(bytes.fromhex("a003020102")) + 4] = version
+    file.write_text(key + ssl.DER_cert_to_PEM_cert(bytes(der)))
+    servers += [Server(file), Server()]
+    odd = AssignedService("odd", f"https://localhost:{servers[0].port}/")
+    good = AssignedService("good", f"http://127.0.0.1:{servers[1].port}/")
+    found = ask(ServicesConfig(), odd, good)
+    assert {key[1]: value for key, value in found.items() if key[0] == "up"} == {"odd": 0, "good": 1}
+
+
+def test_a_defect_that_a_service_brings_out_is_its_own(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(url: str, *arguments: Any) -> Any:
+        if "odd" in url:
+            raise LookupError("an answer nobody thought of")
+        return real(url, *arguments)
+
+    real = services_source._get
+    monkeypatch.setattr(services_source, "_get", get)
+    servers.append(Server())
+    url = f"http://127.0.0.1:{servers[0].port}"
+    documents = document_system(url, documents_url=f"{url}/odd", credential="")
+    found = ask(ServicesConfig(), AssignedService("odd", f"{url}/odd"), documents)
+    assert {key[1]: value for key, value in found.items() if key[0] == "up"} == {"odd": 0, "qlvb": 1}
 
 
 def document_system(url: str, **changes: str) -> AssignedService:

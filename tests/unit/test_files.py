@@ -323,7 +323,7 @@ def test_root_enrols_for_the_owner(center: Center, foreign: Path, victim: Path) 
 @as_root
 def test_modules_of_the_folder_root_stands_in_are_not_run(center: Center, tmp_path: Path) -> None:
     stands_in = tmp_path / "here"
-    (stands_in / "haidang_agent").mkdir(parents=True)
+    (stands_in / "haidang_agent/identity").mkdir(parents=True)
     for name in ("haidang_agent/__init__.py", "haidang_agent/identity/csr.py", "json.py", "cryptography.py"):
         (stands_in / name).write_text(f"open({str(stands_in / 'taken')!r}, 'w').close()\n")
     token = center.command("token", "create", "--site", "ttdl")

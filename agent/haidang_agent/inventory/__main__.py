@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from haidang_agent.inventory.tools import read_bytes, run
+
+log = logging.getLogger(__name__)
 
 _UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
 
@@ -20,16 +24,16 @@ def linux(*, with_user: bool) -> dict[str, Any]:
     from haidang_agent.inventory import linux as reads
     from haidang_agent.inventory.linux_security import security
 
-    return {
-        "machine": reads.machine(),
-        "disks": reads.disks(),
-        "system": reads.system(),
-        "software": {"packages": reads.software()},
-        "security": security(reads.block_devices()),
-        "displays": {"displays": reads.displays()},
-        "printers": {"printers": reads.printers()},
-        "logon": reads.logon(with_user=with_user),
-    }
+    return _each({
+        "machine": reads.machine,
+        "disks": reads.disks,
+        "system": reads.system,
+        "software": lambda: {"packages": reads.software()},
+        "security": lambda: security(reads.block_devices()),
+        "displays": lambda: {"displays": reads.displays()},
+        "printers": lambda: {"printers": reads.printers()},
+        "logon": lambda: reads.logon(with_user=with_user),
+    })  # fmt: skip
 
 
 def windows(*, with_user: bool) -> dict[str, Any]:
@@ -42,16 +46,28 @@ def windows(*, with_user: bool) -> dict[str, Any]:
         "powershell", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", script, seconds=600
     )
     classes = sections(text or "")
-    return {
-        "machine": reads.machine(classes),
-        "disks": reads.disks(classes),
-        "system": reads.system(classes),
-        "software": {"packages": reads.software(classes, _exports())},
-        "security": reads.security(classes),
-        "displays": {"displays": reads.displays(classes)},
-        "printers": {"printers": reads.printers(classes)},
-        "logon": reads.logon(classes, with_user=with_user),
-    }
+    return _each({
+        "machine": lambda: reads.machine(classes),
+        "disks": lambda: reads.disks(classes),
+        "system": lambda: reads.system(classes),
+        "software": lambda: {"packages": reads.software(classes, _exports())},
+        "security": lambda: reads.security(classes),
+        "displays": lambda: {"displays": reads.displays(classes)},
+        "printers": lambda: {"printers": reads.printers(classes)},
+        "logon": lambda: reads.logon(classes, with_user=with_user),
+    })  # fmt: skip
+
+
+def _each(parts: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What each part reads. One that fails is missing, and said on the standard error; the others are what they are."""
+    found = {}
+    for kind, read in parts.items():
+        try:
+            found[kind] = read()
+        except Exception as error:
+            log.debug("%s", kind, exc_info=True)
+            print(f"{kind}: {type(error).__name__}: {error}", file=sys.stderr)
+    return found
 
 
 def _exports() -> list[dict[str, dict[str, str]]]:

@@ -59,7 +59,12 @@ class _Rounds:
         except (OSError, UnicodeError):
             return
         if family not in self._sockets:
-            self._sockets[family] = open_socket(family)
+            try:
+                self._sockets[family] = open_socket(family)
+            except PermissionError:
+                raise
+            except OSError:  # this machine does not speak IPv6: no answer, and no loss of the others'
+                return
             self._sockets[family].setblocking(False)
         self._destinations.append((name, family, destination))
 

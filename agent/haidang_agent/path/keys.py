@@ -23,7 +23,10 @@ class Key:
 def load_keys(path: Path) -> dict[str, bytes]:
     """The keys of a file, by name. Raises ConfigError with file and key, and for a file that others may read."""
     found: dict[str, Key] = load_tables(path, Key)
-    refuse_readable(path)
+    try:
+        refuse_readable(path)
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from error
     keys: dict[str, bytes] = {}
     for name, each in found.items():
         try:

@@ -7,6 +7,7 @@ Answers are read when there is something to send anyway: the kernel has noted wh
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import struct
@@ -21,6 +22,8 @@ from haidang_agent.path.directions import OMITTED, Directions
 from haidang_agent.path.figures import Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, SHORTEST_PATIENCE_SECONDS, Liveness
 from haidang_agent.path.sockets import Arrival, arrivals, prepare
+
+log = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.02
 """Between two turns of the loop there is at least so much time."""
@@ -93,7 +96,12 @@ class Prober:
         new = [target for target in wanted if target not in self.paths]
         for place, target in enumerate(new):
             # Spread over the interval, so that a thousand paths are no burst.
-            self.paths[target] = self._begin(*wanted[target], now + self._interval * place / len(new))
+            try:
+                self.paths[target] = self._begin(*wanted[target], now + self._interval * place / len(new))
+            except PermissionError:
+                raise
+            except OSError as error:  # this machine does not speak IPv6, say: the others are measured
+                log.error("%s: not measured: %s", target, error)
         paths = self.paths.values()
         self._numbers = {path.number: path for path in paths}
         self._echoes = deque(sorted(paths, key=lambda path: path.next_echo))

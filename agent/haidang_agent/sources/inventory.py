@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from haidang_agent.config import InventoryConfig
 from haidang_agent.inventory import KINDS
 from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.schedule.source import Findings
+
+log = logging.getLogger(__name__)
 
 FILE = "inventory.json"
 # So often everything is sent, for a collector that was restored from a backup.
@@ -49,6 +52,7 @@ class Inventory:
         self._known, self._everything_at = self._read()
         self._sent: Hashes | None = None
         self._sent_everything = False
+        self._said = ""
 
     def _read(self) -> tuple[Hashes, float]:
         try:
@@ -111,6 +115,10 @@ class Inventory:
             raise OSError(f"reading the inventory took longer than {self._config.timeout_seconds:.0f} s") from error
         if done.returncode or len(done.stdout) > _MOST_BYTES:
             raise OSError(f"reading the inventory failed: {done.stderr[-500:].decode('utf-8', 'replace').strip()}")
+        said = " ".join(done.stderr[-500:].decode("utf-8", "replace").split())
+        if said != self._said:  # which part could not be read: once, not every hour
+            log.warning("inventory: %s", said or "complete again")
+            self._said = said
         found = json.loads(done.stdout)
         if not isinstance(found, dict):
             raise OSError("reading the inventory gave no object")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 import subprocess
 import time
@@ -22,6 +23,7 @@ from haidang_agent.schedule.source import Findings
 _DISCARD = 9
 _ANSWER_SECONDS = 5.0
 _MOST = 4096
+_MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5,19}", re.IGNORECASE)
 # Answers come within a second or not at all (neigh/default/retrans_time_ms is 1000).
 _LAST_ANSWERS_SECONDS = 2.0
 
@@ -72,14 +74,20 @@ def _ip(what: str) -> Any:
     return json.loads(done.stdout or b"[]")
 
 
+def _objects(table: Any) -> list[dict[str, Any]]:
+    return [each for each in table if isinstance(each, dict)] if isinstance(table, list) else []
+
+
 def neighbours(table: Any) -> dict[str, str]:
     """MAC → address of neighbours that answered, IPv4 before IPv6, out of `ip -j neigh`."""
     found: dict[str, str] = {}
-    for entry in table if isinstance(table, list) else []:
+    for entry in _objects(table):
         mac, address = entry.get("lladdr"), entry.get("dst")
-        if not isinstance(mac, str) or not isinstance(address, str) or int(mac[:2], 16) & 1:
+        # A tunnel's neighbours have an IP address in place of a MAC.
+        if not isinstance(mac, str) or not isinstance(address, str) or not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1:
             continue
-        if not {"FAILED", "INCOMPLETE", "NOARP"} & set(entry.get("state", ())) and (mac not in found or "." in address):
+        states = {str(each) for each in entry.get("state") or ()}
+        if not {"FAILED", "INCOMPLETE", "NOARP"} & states and (mac not in found or "." in address):
             found[mac] = address
     return found
 
@@ -87,13 +95,16 @@ def neighbours(table: Any) -> dict[str, str]:
 def networks(table: Any, largest: int) -> list[ipaddress.IPv4Network]:
     """The IPv4 networks of ports that are up, those of at most so many addresses, out of `ip -j addr`."""
     found: dict[ipaddress.IPv4Network, None] = {}
-    for link in table if isinstance(table, list) else []:
-        flags = set(link.get("flags", ()))
+    for link in _objects(table):
+        flags = set(link.get("flags") or ())
         if not {"UP", "BROADCAST"} <= flags or "LOOPBACK" in flags:
             continue
-        for each in link.get("addr_info", ()):
+        for each in _objects(link.get("addr_info")):
             if each.get("family") == "inet":
-                network = ipaddress.IPv4Network(f"{each['local']}/{each['prefixlen']}", strict=False)
+                try:
+                    network = ipaddress.IPv4Network(f"{each['local']}/{each['prefixlen']}", strict=False)
+                except (KeyError, ValueError):
+                    continue
                 if 2 < network.num_addresses <= largest:
                     found[network] = None
     return list(found)

@@ -85,7 +85,8 @@ class Services:
             found.add("service_response_seconds", round(answer.seconds, 4), service=service.id)
             found.add("service_status_code", answer.status, service=service.id)
             ends = answer.certificate_ends
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # whatever a service brings out is its own, and no answer
+            log.debug("service %s", service.id, exc_info=True)
             problem = str(error) or type(error).__name__
             found.add("service_up", 0, service=service.id)
             ends = _certificate_ends(service.url, self._config.answer_seconds) if _is_certificate(error) else None
@@ -109,8 +110,9 @@ class Services:
             for unit, count, electronic in counts(json.loads(answer.body), service):
                 found.add("service_documents", count, service=service.id, unit=unit)
                 found.add("service_documents_electronic", electronic, service=service.id, unit=unit)
-        except (OSError, http.client.HTTPException, ValueError, RecursionError, HaidangError) as error:
-            return f"its counts of documents can't be read: {error}"
+        except Exception as error:  # as above
+            log.debug("documents of service %s", service.id, exc_info=True)
+            return f"its counts of documents can't be read: {str(error) or type(error).__name__}"
         return ""
 
 
@@ -169,7 +171,8 @@ def _connected(url: str, context: ssl.SSLContext, ends: float) -> http.client.HT
 
 
 def _get(url: str, headers: dict[str, str], context: ssl.SSLContext, seconds: float) -> _Answer:
-    """One GET, in so many seconds as a whole. Raises OSError, HTTPException, ValueError (a URL that is none)."""
+    """One GET, in so many seconds as a whole. Raises OSError, HTTPException, ValueError (a URL that is none), and
+    whatever the library raises for an answer that nobody thought of."""
     parts = urlsplit(url)
     started = time.monotonic()
     # A server that gives a byte now and then must not hold this up for ever.
@@ -188,12 +191,17 @@ def _get(url: str, headers: dict[str, str], context: ssl.SSLContext, seconds: fl
 
 
 def _ends_of(connected: socket.socket | None) -> float | None:
+    """When the certificate of the other end ends; None where there is none, or one that can't be read."""
     if not isinstance(connected, ssl.SSLSocket):
         return None
     from cryptography import x509
 
     data = connected.getpeercert(binary_form=True)
-    return x509.load_der_x509_certificate(data).not_valid_after_utc.timestamp() if data else None
+    try:
+        return x509.load_der_x509_certificate(data).not_valid_after_utc.timestamp() if data else None
+    except Exception:  # of an odd certificate the library raises errors of its own, as InvalidVersion
+        log.debug("a certificate that can't be read", exc_info=True)
+        return None
 
 
 def _is_certificate(error: Exception) -> bool:
@@ -210,7 +218,5 @@ def _certificate_ends(url: str, seconds: float) -> float | None:
         return None
     try:
         return _ends_of(connection.sock)
-    except ValueError:
-        return None
     finally:
         connection.close()

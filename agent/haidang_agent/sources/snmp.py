@@ -69,8 +69,15 @@ class Snmp:
         self._begin()
         self._read_credentials()
         watched = [Watched(device, self.config.interval_seconds) for device in self._assignments.current.devices]
-        polls = await asyncio.gather(*(self._poll(each) for each in watched))
-        return {found.device: found.findings() for found in polls}
+        polls = await asyncio.gather(*(self._poll(each) for each in watched), return_exceptions=True)
+        found = {}
+        for each, said in zip(watched, polls):
+            if isinstance(said, BaseException):  # a defect that one device brings out is no other's
+                self.failures["error"] += 1
+                log.warning("polling %s failed", each.device.id, exc_info=said)
+            else:
+                found[each.device.id] = said.findings()
+        return found
 
     def _begin(self) -> None:
         self._turns, self._sockets = asyncio.Semaphore(self.config.at_once), asyncio.Semaphore(_SOCKETS)

@@ -68,6 +68,12 @@ class Transceivers:
         except TooShort as error:
             self._say(interface, f"its module can't be read: {error}")
             return None
+        except (OSError, subprocess.SubprocessError):
+            raise
+        except Exception as error:  # what one module brings out is no other's
+            log.debug("%s", interface, exc_info=True)
+            self._say(interface, f"its module can't be read: {type(error).__name__}: {error}")
+            return None
 
     def _ask(self, interface: str, page: int | None = None) -> bytes | None:
         of_page = ["page", hex(page), "offset", "128", "length", "128"] if page is not None else []
