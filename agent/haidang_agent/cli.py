@@ -12,13 +12,14 @@ import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import to_identifier
 
 from haidang_agent.config import AgentConfig, load_config
-from haidang_agent.texts import language, say
+from haidang_agent.texts import language, say, shown
 
 # Other modules are imported where a command needs them: `run` keeps in memory what it imports.
 
@@ -83,10 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
         "enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor,
         "device": _snmp, "discover": _snmp, "profiles": _snmp,
     }  # fmt: skip
+    _log_to_stderr("warning")
     try:
         return commands[options.command](options)
     except HaidangError as error:
-        print(f"haidang-agent: {error}", file=sys.stderr)
+        print(shown(f"haidang-agent: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -100,8 +102,23 @@ def _config(options: argparse.Namespace) -> AgentConfig:
     return replace(config, state_dir=str(options.state_dir)) if options.state_dir else config
 
 
+class _Shown(logging.Formatter):
+    """A line each, and of a defect the lines of where it is: what stands in a message may be anybody's."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(shown(line) for line in super().formatException(ei).split("\n"))
+
+
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Shown("%(levelname)s %(message)s"))
+        root.addHandler(handler)
+    root.setLevel(level.upper())
 
 
 def _enrol(options: argparse.Namespace) -> int:
@@ -130,7 +147,7 @@ def _enrol(options: argparse.Namespace) -> int:
         timeout=config.uplink.timeout_seconds,
     )
     run = "systemctl start haidang-agent" if str(state_dir) == AgentConfig().state_dir else "haidang-agent run"
-    print(say("enrolled", lang, agent=identity.agent, site=identity.site, until=_date(identity.ends), run=run))
+    print(shown(say("enrolled", lang, agent=identity.agent, site=identity.site, until=_date(identity.ends), run=run)))
     return 0
 
 
@@ -164,7 +181,6 @@ def _once(options: argparse.Namespace) -> int:
     from haidang_agent.sources.itself import Itself
 
     config = _config(options)
-    _log_to_stderr("warning")
     name, _ = _agent_and_site(config)
     itself = Itself()
     assignments = Assignments(Path(config.state_dir))
@@ -192,7 +208,7 @@ def _once(options: argparse.Namespace) -> int:
     else:
         for sample in report.samples:
             labels = ", ".join(f"{label}={value}" for label, value in sample.labels.items())
-            print(f"{sample.metric:<48} {sample.value:<16g} {labels}")
+            print(shown(f"{sample.metric:<48} {sample.value:<16g} {labels}"))
     return 0 if all(found_one is not None for found_one in found) else 1
 
 
@@ -232,7 +248,7 @@ def _status(options: argparse.Namespace) -> int:
             rows.append(("status problem", now.last_error))
     width = max(len(say(key, lang)) for key, _ in rows)
     for key, value in rows:
-        print(f"{say(key, lang):<{width}}  {value}")
+        print(shown(f"{say(key, lang):<{width}}  {value}"))
     since = time.time() - now.written if now else 0.0
     if now is None or since > 180:
         print(say("not running", lang, seconds=since))
@@ -247,7 +263,8 @@ def _doctor(options: argparse.Namespace) -> int:
     failed = False
     for check in Doctor(options.config, options.state_dir, lang).checks():
         failed = failed or check.verdict == FAIL
-        print(f"{say(check.verdict, lang):<9} {say('check ' + check.name, lang):<15} {check.text}", flush=True)
+        line = f"{say(check.verdict, lang):<9} {say('check ' + check.name, lang):<15} {check.text}"
+        print(shown(line), flush=True)
     return int(failed)
 
 

@@ -17,8 +17,8 @@ from haidang_wire.errors import HaidangError
 
 from haidang_agent import status
 from haidang_agent.config import AgentConfig, PathsConfig, SnmpConfig, load_config
-from haidang_agent.delivery import spool
 from haidang_agent.delivery.assignment import Assignments
+from haidang_agent.delivery.spool_look import look
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
@@ -99,8 +99,7 @@ class Doctor:
 
     def _spool(self, state_dir: Path) -> Check:
         try:
-            with as_owner(state_dir):
-                state = spool.check(state_dir / SPOOL_FILE)
+            state = look(state_dir / SPOOL_FILE)
         except (sqlite3.Error, OSError) as error:
             return self._check("spool", FAIL, "spool damaged", error=error)
         if state is None:

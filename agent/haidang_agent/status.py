@@ -10,8 +10,12 @@ from pathlib import Path
 from haidang_wire.errors import HaidangError
 
 from haidang_agent.platform.files import read_private, write_private
+from haidang_agent.texts import shown
 
 _FILE = "status.json"
+# Root reads it, and the agent's user may write anything there.
+_MOST_BYTES = 64 * 1024
+_MOST = 2**53
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,23 @@ def write(state_dir: Path, status: Status) -> None:
 def read(state_dir: Path) -> Status | None:
     """None when there is none, or none that can be read: an agent that never ran here."""
     try:
-        document = json.loads(read_private(state_dir / _FILE))
+        document = json.loads(read_private(state_dir / _FILE, most_bytes=_MOST_BYTES))
         delivered = document["last_delivery"]
         return Status(
-            float(document["written"]),
-            None if delivered is None else float(delivered),
-            str(document["last_error"]),
-            int(document["spool_reports"]),
-            int(document["spool_bytes"]),
-            int(document["spool_limit_bytes"]),
-            {str(name): None if up is None else bool(up) for name, up in document["sources"].items()},
+            _number(document["written"]),
+            None if delivered is None else _number(delivered),
+            shown(document["last_error"]),
+            int(_number(document["spool_reports"])),
+            int(_number(document["spool_bytes"])),
+            int(_number(document["spool_limit_bytes"])),
+            {shown(name): None if up is None else bool(up) for name, up in document["sources"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _number(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]  # raises for what is none
+    if not -_MOST < number < _MOST:
+        raise ValueError("no number")
+    return number

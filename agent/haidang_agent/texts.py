@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+_MOST_SHOWN = 4000
+
 _TEXTS: dict[str, tuple[str, str]] = {
     "enrolled": (
         "Enrolled as {agent} of site {site}. Certificate until {until}. Start the agent with: {run}",
@@ -173,6 +175,11 @@ def language(asked: str | None = None) -> str:
     """`en` or `vi`."""
     environment = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
     return "vi" if (asked or environment).startswith("vi") else "en"
+
+
+def shown(text: object) -> str:
+    """For a terminal, on one line: what stands in a text may be anybody's, and ask the terminal for something."""
+    return "".join(each if each.isprintable() else " " for each in str(text)[:_MOST_SHOWN])
 
 
 def say(key: str, language: str, **values: object) -> str:

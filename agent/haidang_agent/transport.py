@@ -113,7 +113,10 @@ class Transport:
 
         Raises HaidangError for a URL that is none, TlsError for files that can't be read.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise HaidangError("is not a collector's address", where=url, remedy="Give it as https://HOST") from error
         try:
             port = parts.port or 443
         except ValueError as error:

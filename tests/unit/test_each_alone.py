@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_agent import icmp
-from haidang_agent.assignment import Assignments
 from haidang_agent.config import PathsConfig, ReachabilityConfig, SnmpConfig, Target
+from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.eeprom import Optics
 from haidang_agent.inventory import __main__ as inventory
 from haidang_agent.inventory import linux
+from haidang_agent.path import icmp
 from haidang_agent.path import prober as probing
 from haidang_agent.snmp.found import Poll
 from haidang_agent.sources import lan, transceivers

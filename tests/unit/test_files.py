@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -18,11 +19,13 @@ from pathlib import Path
 
 import pytest
 from haidang_agent import cli, status
+from haidang_agent.delivery import spool_look
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.inventory import privileged, tools
 from haidang_agent.platform import files
 from haidang_agent.platform.files import as_owner, opened, read_private, write_private
+from haidang_agent.schedule.source import Findings
 from haidang_collector.cli.main import main as collector_command
 from haidang_collector.identity import files as private_files
 from haidang_wire.errors import HaidangError
@@ -292,8 +295,96 @@ def test_the_doctor_follows_no_link_as_root(foreign: Path, tmp_path: Path, capsy
     before = sorted(roots.iterdir())
     (foreign / "spool.db").symlink_to(roots / "x.db")
     assert cli.main(["doctor", "--state-dir", str(foreign)]) == 1
-    assert "Permission denied" in capsys.readouterr().out
+    assert "is not a file" in capsys.readouterr().out
     assert sorted(roots.iterdir()) == before
+
+
+def database_in(state: Path) -> Path:
+    file = state / "spool.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE reports (taken, epoch)")
+    os.chown(file, state.stat().st_uid, state.stat().st_gid)
+    return file
+
+
+@pytest.mark.parametrize("name", ["spool.db", "spool.db-journal", "spool.db-wal", "spool.db-shm"])
+@pytest.mark.parametrize("whose", [OTHER, 0])
+@as_root
+def test_the_doctor_waits_for_no_pipe(
+    foreign: Path, name: str, whose: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens files by their path, and some of them so that it waits: those a child opens."""
+    monkeypatch.setattr(spool_look, "_SECONDS", 2.0)
+    os.chown(foreign, whose, whose)
+    if name != "spool.db":
+        database_in(foreign)
+    os.mkfifo(foreign / name)
+    with within(60):
+        assert cli.main(["doctor", "--state-dir", str(foreign), "--language", "en"]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"(?m)^(FAIL|OK) +spool ", said), said
+    assert "not enrolled" in said  # it went on
+
+
+@as_root
+def test_the_doctor_looks_at_a_spool_in_a_child(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with as_owner(foreign):
+        spool = Spool(foreign / "spool.db", 10**6, 86400.0)
+        spool.put("a", "host", time.time(), 15, Findings())
+        spool.close()
+    assert cli.main(["doctor", "--state-dir", str(foreign), "--language", "en"]) == 1
+    assert re.search(r"(?m)^OK +spool +1 reports", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"{", b"[]", b"5", b"[" * 9000, b'{"reports": "x"}', b'{"reports": 1, "bytes": -1, "oldest_age": 0}',
+     b'{"reports": 1e999, "bytes": 1, "oldest_age": 0}', b'{"reports": true, "bytes": 1, "oldest_age": 0}',
+     b'{"reports": 1, "bytes": 1, "oldest_age": NaN}', b'{"problem": "\\u001b[2J"}'],
+)  # fmt: skip
+def test_what_the_child_says_is_its_users(answer: bytes) -> None:
+    with pytest.raises((OSError, sqlite3.DatabaseError)):
+        spool_look._understand(answer, b"")
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\nOK all is well\x9b2J\u202e"
+
+
+def test_nothing_of_the_agents_user_reaches_roots_terminal_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrolment = {"collector": f"https://c{ESCAPES}", "agent": ESCAPES, "site": ESCAPES, "begins": 1, "ends": 2}
+    state = {
+        "written": time.time(), "last_delivery": 1, "last_error": ESCAPES, "spool_reports": 0, "spool_bytes": 0,
+        "spool_limit_bytes": 0, "sources": {ESCAPES: False},
+    }  # fmt: skip
+    assigned = {"version": "1", "assignment": {"devices": [{"id": ESCAPES}]}}
+    for name, document in (("enrolment", enrolment), ("status", state), ("assignment", assigned)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    for command in ("status", "doctor", "enrol"):
+        more = ["--collector", "https://c", "--token", "x"] if command == "enrol" else []
+        assert cli.main([command, "--state-dir", str(tmp_path), *more]) == 1
+        captured = capsys.readouterr()
+        said = captured.out + captured.err
+        assert "all is well" in said
+        assert all(line.isprintable() for line in said.split("\n"))
+        assert not re.search("(?m)^OK all", said)
+
+
+NUMBERS = {"large": 10**400, "far": -1e300, "nan": float("nan"), "inf": float("inf"), "text": "1e400", "list": [1]}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("field", ["written", "last_delivery", "spool_reports", "spool_bytes", "spool_limit_bytes"])
+def test_figures_of_the_agents_user_end_no_command(tmp_path: Path, number: str, field: str) -> None:
+    enrolment = {"collector": "https://c", "agent": "a", "site": "s", "begins": 1, "ends": 2}
+    (tmp_path / "enrolment.json").write_text(json.dumps(enrolment))
+    state = {
+        "written": time.time(), "last_delivery": 1, "last_error": "x", "spool_reports": 0, "spool_bytes": 0,
+        "spool_limit_bytes": 0, "sources": {}, field: NUMBERS[number],
+    }  # fmt: skip
+    (tmp_path / "status.json").write_text(json.dumps(state))
+    assert cli.main(["status", "--state-dir", str(tmp_path)]) == 1
 
 
 @as_root

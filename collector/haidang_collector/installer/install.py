@@ -468,7 +468,7 @@ def delivers(since: float, seconds: float) -> str:
             detail = run("journalctl", "-u", SERVICE, "-n", "3", "-o", "cat", "--no-pager", check=False)
             break
         time.sleep(0.5)
-    return detail.strip().replace("\n", "; ") or "no delivery"
+    return printable("; ".join(detail.strip().splitlines())) or "no delivery"
 
 
 def works(folder: Path, roles: tuple[str, ...], seconds: float) -> str:
@@ -492,7 +492,7 @@ def enrol(url: str, fingerprint: str, folder: Path, name: str, token: str) -> No
     command = [str(folder / "bin/haidang-agent"), "enrol", *given, *(["--name", name] if name else [])]
     done = subprocess.run(command, input=token, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
-        raise Failure("enrolment", detail=done.stderr.strip().replace("haidang-agent: ", ""))
+        raise Failure("enrolment", detail=printable(done.stderr.strip().replace("haidang-agent: ", "")))
 
 
 def make_user() -> None:
@@ -588,7 +588,7 @@ def run(*command: str, check: bool = True) -> str:
         raise Failure("command", command=command[0], detail=error) from error
     if check and done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise Failure("command", command=" ".join(command[:3]), detail="; ".join(said[-3:]))
+        raise Failure("command", command=" ".join(command[:3]), detail=printable("; ".join(said[-3:])))
     return done.stdout.strip()
 
 
