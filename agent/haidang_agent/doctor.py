@@ -164,7 +164,7 @@ class Doctor:
     def _dns(self, transport: Transport) -> Check:
         try:
             address = socket.getaddrinfo(transport.host, None)[0][4][0]
-        except OSError:
+        except (OSError, UnicodeError):
             return self._check("dns", FAIL, "dns failed", host=transport.host)
         return self._check("dns", OK, "dns ok", host=transport.host, address=address)
 
@@ -173,8 +173,9 @@ class Doctor:
         started = time.perf_counter()
         try:
             socket.create_connection((transport.host, transport.port), timeout).close()
-        except OSError as error:
-            return self._check("route", FAIL, "route failed", error=error.strerror or error, **where)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            return self._check("route", FAIL, "route failed", error=why, **where)
         return self._check("route", OK, "route ok", ms=(time.perf_counter() - started) * 1000, **where)
 
     def _tls(self, answer: Answer) -> Check:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from haidang_agent.config import PathsConfig
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.doctor import Doctor
+from haidang_agent.path import prober as probing
+from haidang_agent.path import stamp
 from haidang_agent.path.directions import Directions
 from haidang_agent.path.figures import ANSWER_SECONDS, Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, Liveness
@@ -213,6 +220,58 @@ def test_a_thousand_paths_with_stamp_are_within_the_collectors_limits(tmp_path: 
     samples = len(source._figures(prober).samples)
     assert 30_000 < samples < limits.samples_a_report
     assert samples + 3 * 1000 < limits.series_an_agent
+
+
+@pytest.fixture
+def reflector() -> Iterator[int]:
+    """The port of a session-reflector on loopback, which counts each session for itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind(("127.0.0.1", 0))
+        sessions: dict[tuple[str, int], int] = {}
+
+        def reflect() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    data, sender = opened.recvfrom(2048)
+                    if not data:
+                        return
+                    number = sessions[sender] = sessions.get(sender, -1) + 1
+                    now = time.time_ns()
+                    opened.sendto(stamp.answer(data, number, now, now, 64), sender)
+
+        thread = threading.Thread(target=reflect)
+        thread.start()
+        yield opened.getsockname()[1]
+        opened.sendto(b"", opened.getsockname())
+        thread.join(10)
+
+
+def measured(prober: Prober, condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(prober.turn())
+
+
+def test_paths_may_share_a_reflector(reflector: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two circuits to one site: each session is its own, also when one of them goes and comes."""
+    monkeypatch.setattr(probing, "_MOST_LANES", 3)
+    prober = Prober(0.05, 5000)
+    wanted = {name: (AssignedPath(name, "127.0.0.1", reflector), b"") for name in "abcd"}
+    for names in ("abcd", "bd", "abc"):
+        prober.assign({name: wanted[name] for name in names})
+        sessions = [(path, path.session) for path in prober.paths.values() if path.session]
+        before = [figures.sequence for _, figures in sessions]
+        measured(prober, lambda s=sessions, b=before: all(f.sequence > n + 30 for (_, f), n in zip(s, b, strict=True)))
+        for path, figures in sessions:
+            assert figures.lost == 0
+            assert len(figures.waiting) < 10
+            assert (path.directions.forward, path.directions.backward) == (0, 0)
+    # More than so many are measured by echo alone.
+    assert [name for name, path in prober.paths.items() if not path.session] == []
+    prober.assign(wanted)
+    assert [name for name, path in prober.paths.items() if not path.session] == ["d"]
+    prober.close()
 
 
 def test_a_path_without_a_usable_address_costs_only_itself(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The prober: every path once a second (ten times in doubt), from one loop and one socket a protocol.
+"""The prober: every path once a second (ten times in doubt), from one loop and one socket a protocol (of STAMP as many
+as paths share a reflector: a session is told by its ports).
 
 Probes are paced: each path has its own moment in the second, and no turn of the loop sends more than a few.
 Answers are read when there is something to send anyway: the kernel has noted when they came.
@@ -30,6 +31,8 @@ TURN_SECONDS = 0.02
 
 _A_TURN = 100
 _READ_A_TURN = 2000
+# Each is a socket.
+_MOST_LANES = 32
 # An echo request whole: type, code, checksum, identifier, number (RFC 792), and as payload a token of this
 # process, the number of the path, the number of the probe.
 _ECHO = struct.Struct("!BBHHH8sII")
@@ -40,12 +43,14 @@ _TOKEN_BYTES = 8
 
 @dataclass
 class Path:
-    """One path under measurement. `ttl` is that of its last answer: it changes when the way back does."""
+    """One path under measurement. `ttl` is that of its last answer: it changes when the way back does. `lane` numbers
+    those with the same reflector."""
 
     assigned: AssignedPath
     family: int
     number: int
     key: bytes = b""
+    lane: int = 0
     liveness: Liveness = field(default_factory=Liveness)
     echo: Figures = field(default_factory=Figures)
     session: Figures | None = None
@@ -70,8 +75,8 @@ class Prober:
         self._token = os.urandom(_TOKEN_BYTES)
         self._numbers: dict[int, Path] = {}
         self._number = 0
-        self._sessions: dict[tuple[str, int], Path] = {}
-        self._sockets: dict[tuple[str, int], socket.socket] = {}
+        self._sessions: dict[tuple[int, str, int], Path] = {}
+        self._sockets: dict[tuple[str, int, int], socket.socket] = {}  # by protocol, family, lane
         self._raw: set[int] = set()  # families whose echoes come with an IP header, and want a checksum
         # Every path once an interval, the next first; what was sent and may turn out to be missed; the
         # few paths that miss something now.
@@ -106,7 +111,7 @@ class Prober:
         self._numbers = {path.number: path for path in paths}
         self._echoes = deque(sorted(paths, key=lambda path: path.next_echo))
         self._stamps = deque(sorted((p for p in paths if p.session), key=lambda path: path.next_session))
-        self._sessions = {(path.assigned.address, path.assigned.stamp_port): path for path in self._stamps}
+        self._sessions = {_session_of(path): path for path in self._stamps}
 
     def _begin(self, assigned: AssignedPath, key: bytes, first: float) -> Path:
         family = socket.AF_INET6 if ipaddress.ip_address(assigned.address).version == 6 else socket.AF_INET
@@ -114,8 +119,14 @@ class Prober:
         path = Path(assigned, family, self._number, key, next_echo=first, next_session=first + self._interval / 2)
         self._open("icmp", family)
         if assigned.stamp_port:
-            self._open("stamp", family)
-            path.session = Figures()
+            taken = {_session_of(each) for each in self.paths.values()}
+            while _session_of(path) in taken:
+                path.lane += 1
+            if path.lane < _MOST_LANES:
+                self._open("stamp", family, path.lane)
+                path.session = Figures()
+            else:
+                log.error("%s: measured by echo alone: %d others have its reflector", assigned.target, path.lane)
         return path
 
     def close(self) -> None:
@@ -207,18 +218,19 @@ class Prober:
         self._send("stamp", path, packet, path.assigned.stamp_port)
 
     def _send(self, protocol: str, path: Path, packet: bytes, port: int) -> None:
-        try:  # noqa: SIM105 (contextlib.suppress would cost as much as the rest)
-            self._sockets[protocol, path.family].sendto(packet, (path.assigned.address, port))
+        try:
+            lane = path.lane if port else 0
+            self._sockets[protocol, path.family, lane].sendto(packet, (path.assigned.address, port))
         except OSError:  # no route, the interface is down, a full queue: it is not answered, as it will show
             pass
 
     def _receive(self) -> None:
-        for (protocol, family), opened in self._sockets.items():
+        for (protocol, family, lane), opened in self._sockets.items():
             for arrival in arrivals(opened, _READ_A_TURN):
                 if protocol == "icmp":
                     self._echoed(arrival, family)
                 else:
-                    self._reflected(arrival)
+                    self._reflected(arrival, lane)
 
     def _echoed(self, arrival: Arrival, family: int) -> None:
         data = arrival.data
@@ -240,8 +252,8 @@ class Prober:
             path.changed_route = True
             path.ttl = arrival.ttl
 
-    def _reflected(self, arrival: Arrival) -> None:
-        path = self._sessions.get((_plain(arrival.sender[0]), arrival.sender[1]))
+    def _reflected(self, arrival: Arrival, lane: int) -> None:
+        path = self._sessions.get((lane, _plain(arrival.sender[0]), arrival.sender[1]))
         reflected = stamp.read_reflected(arrival.data, path.key) if path else None
         if path is None or path.session is None or reflected is None:
             return
@@ -250,8 +262,8 @@ class Prober:
         if trip is not None:
             path.directions.answer(reflected.sender_sequence, reflected.sequence)
 
-    def _open(self, protocol: str, family: int) -> None:
-        if (protocol, family) in self._sockets:
+    def _open(self, protocol: str, family: int, lane: int = 0) -> None:
+        if (protocol, family, lane) in self._sockets:
             return
         if protocol == "icmp":
             opened = icmp.open_socket(family)
@@ -260,7 +272,11 @@ class Prober:
         else:
             opened = socket.socket(family, socket.SOCK_DGRAM)
             opened.bind(("", 0))
-        self._sockets[protocol, family] = prepare(opened)
+        self._sockets[protocol, family, lane] = prepare(opened)
+
+
+def _session_of(path: Path) -> tuple[int, str, int]:
+    return path.lane, path.assigned.address, path.assigned.stamp_port
 
 
 def _plain(address: str) -> str:
