@@ -42,7 +42,7 @@ def look(path: Path) -> SpoolState | None:
     if is_root() and owner is not None:
         # It begins as root: the owner need not be able to run this Python.
         rights, apart = [str(owner.st_uid), str(owner.st_gid)], {"env": {}, "start_new_session": True}
-    command = [sys.executable, "-I", "-m", "haidang_agent.spool_look", str(path), *rights]
+    command = [sys.executable, "-I", "-m", "haidang_agent.delivery.spool_look", str(path), *rights]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False, cwd=os.sep, **apart
