@@ -371,6 +371,19 @@ def test_nothing_of_the_agents_user_reaches_roots_terminal_raw(
         assert not re.search("(?m)^OK all", said)
 
 
+@pytest.mark.parametrize("collector", ["https://" + "a" * 70, "https://a..b", "https://[::1", "https://h:x", "ftp://h"])
+def test_an_address_of_the_agents_user_ends_no_command(
+    tmp_path: Path, collector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrolment = {"collector": collector, "agent": "a", "site": "s", "begins": 1, "ends": 2}
+    (tmp_path / "enrolment.json").write_text(json.dumps(enrolment))
+    authority = ca.Authority(tmp_path)
+    authority.ensure_server(("localhost",))
+    (tmp_path / "identity.pem").write_bytes(authority.server_file.read_bytes())
+    assert cli.main(["doctor", "--state-dir", str(tmp_path), "--language", "en"]) == 1
+    assert "not running" in capsys.readouterr().out  # the last of its checks
+
+
 NUMBERS = {"large": 10**400, "far": -1e300, "nan": float("nan"), "inf": float("inf"), "text": "1e400", "list": [1]}
 
 
