@@ -8,7 +8,7 @@ NPM := $(shell command -v npm >/dev/null || echo nodejs npm)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-$(INSTALLED): pyproject.toml tools/setup.sh
+$(INSTALLED): pyproject.toml requirements/developer.txt tools/setup.sh
 	@sh tools/setup.sh $(PYTHON)
 
 setup: $(INSTALLED)  ## make the virtual environment
@@ -22,6 +22,10 @@ test: $(INSTALLED)  ## every test
 	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium libatomic1 curl wget openssh-client debootstrap systemd-container $(NPM)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
+
+check: lint  ## what a developer asks often: style, types, rooms, units, rules (three minutes)
+	@sh tools/packages.sh prometheus prometheus-alertmanager libfaketime faketime
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/rules
 
 lint: $(INSTALLED)  ## style, types, import contract
 	@$(BIN)/ruff check .
@@ -39,6 +43,9 @@ dashboards: $(INSTALLED)  ## build Grafana's dashboards anew
 fuzz: $(INSTALLED)  ## broken deliveries into a collector, for SECONDS (an hour)
 	@HAIDANG_FUZZ_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -q tests/fuzz
 
+lock: $(INSTALLED)  ## name the newest versions of everything that is installed, with their hashes
+	@$(BIN)/python tools/lock.py
+
 bundle: $(INSTALLED)  ## dist/: what machines without internet install from
 	@$(BIN)/python tools/bundle.py
 
@@ -53,4 +60,4 @@ bench: $(INSTALLED)  ## us and the named peers, in turn, as ratios
 clean:  ## remove the virtual environment and the state of `make up`
 	rm -rf .venv .state
 
-.PHONY: help setup up test lint docs dashboards fuzz bundle lab bench clean
+.PHONY: help setup up test check lint docs dashboards fuzz lock bundle lab bench clean

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements/machines.txt"
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 ARCHITECTURES = ("x86_64", "aarch64")
 # The oldest C library of each: RHEL 8 and Debian 11 have later ones.
@@ -52,7 +53,7 @@ def kinds(only: str | None) -> list[tuple[str, str]]:
 def make(source: Path, work: Path, to: Path, wanted: list[tuple[str, str]]) -> Path:
     """The tar file's path."""
     own = work / "own"
-    run("pip", "--quiet", "wheel", "--no-deps", "--wheel-dir", str(own), str(source))
+    run("pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(own), str(source))
     wheel = next(own.glob("haidang-*.whl"))
     version = wheel.name.split("-")[1]
     tasks = [
@@ -97,7 +98,8 @@ def download(wheel: Path, extra: str, python: str, architecture: str, folder: Pa
     wishes, pinned = folder / "wishes.in", folder / "pinned.txt"
     wishes.write_text(f"haidang{extra} @ {wheel.as_uri()}\npip\n")
     run(
-        "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary=:all:",
+        "uv", "pip", "compile", "--quiet", "--system-certs", "--no-header", "--no-annotate", "--only-binary=:all:",
+        "--constraint", str(LOCK),
         "--python-version", python, "--python-platform", f"{architecture}-manylinux_2_28",
         "-o", str(pinned), str(wishes),
     )  # fmt: skip
@@ -110,6 +112,10 @@ def download(wheel: Path, extra: str, python: str, architecture: str, folder: Pa
     run("pip", "--disable-pip-version-check", "--quiet", "download", *given, "--dest", str(folder), "-r", str(pinned))
     wishes.unlink()
     pinned.unlink()
+    known = LOCK.read_text()
+    for name, checksum in checksums(folder):
+        if name != wheel.name and f"sha256:{checksum}" not in known:
+            sys.exit(f"{name} is not one of {LOCK}: make lock takes over what is newer")
 
 
 def checksums(folder: Path) -> Iterator[tuple[str, str]]:

@@ -11,5 +11,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 echo "Making the virtual environment in .venv (a minute the first time)"
 [ -x .venv/bin/pip ] || "$python" -m venv --clear .venv
-.venv/bin/pip install --quiet --disable-pip-version-check -e '.[probe,collector,dev]'
+# What the lock names and nothing else; then the project itself, by the tools of the lock.
+.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/developer.txt
+.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 touch .venv/.installed
