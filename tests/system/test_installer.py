@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from haidang_collector.installer import Bundle
+from haidang_collector.installer import Bundle, install
 from haidang_wire.errors import ConfigError
 
 from tests.conftest import BIN, Center, Processes, require
@@ -107,6 +110,47 @@ def test_an_old_python_can_read_the_program(serving: Center, tmp_path: Path) -> 
     )
     command = ["-c", f"import ast; ast.parse(open({str(file)!r}, encoding='utf-8').read(), feature_version=(3, 9))"]
     assert subprocess.run([sys.executable, *command], capture_output=True).returncode == 0
+
+
+def test_a_version_is_made_ready_and_nothing_else_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what may fail has failed before the machine that had the name loses its right."""
+    kind = f"{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
+
+    class Center:
+        def __init__(self, *arguments: object) -> None:
+            pass
+
+        def manifest(self) -> dict[str, Any]:
+            return {"build": "1-x", "files": {"a.whl": ""}, "sets": {kind: {"agent": ["a.whl"]}}}
+
+        def warn_of_clock(self) -> None:
+            pass
+
+        def fetch(self, name: str, checksum: str, most: int, to: Path) -> None:
+            (to / name).touch()
+
+    def make(version: install.Version, wheels: Path) -> None:
+        assert [each.name for each in wheels.iterdir()] == ["a.whl"]
+        (version.folder / ".complete").touch()
+
+    def never(*arguments: object) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(install, "Center", Center)
+    monkeypatch.setattr(install.Version, "_install", make)
+    for name in ("make_user", "enrol", "works"):
+        monkeypatch.setattr(install, name, never)
+    for name in ("LINK", "STATE", "DROP_INS"):
+        monkeypatch.setattr(install, name, tmp_path / name)
+    options = argparse.Namespace(
+        token_file="", roles="", url="", fingerprint="", released=0.0, prepare=True, dry_run=False
+    )
+    done = {"changed": True, "build": "1-x", "did": ["make 1-x"]}
+    assert install.install(argparse.Namespace(**{**vars(options), "dry_run": True})) == done
+    assert list(tmp_path.iterdir()) == []
+    assert install.install(options) == done
+    assert install.install(options) == {"changed": False, "build": "1-x", "did": []}
+    assert [each.name for each in tmp_path.iterdir()] == ["haidang-agent-1-x"]
 
 
 # Backup

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.conftest import BIN, ROOT
 
+ANSIBLE = ROOT / "ansible"
 SITES = "province: {name: Tỉnh Ví Dụ}\nsites: [{id: xa-dong, name: Xã Đông, level: commune}]\n"
 
 
@@ -53,3 +58,20 @@ def test_a_fault_of_the_registry_is_named_with_its_line(tmp_path: Path) -> None:
     done = inventory(tmp_path, SITES + "hosts:\n  - {id: a, site: nowhere, address: 10.1.2.3}\n")
     assert done.returncode != 0
     assert "registry.yaml:4: hosts[0].site: there is no site 'nowhere'" in done.stderr
+
+
+def tasks(document: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a file, of its blocks too."""
+    for each in document if isinstance(document, list) else []:
+        yield each
+        for part in ("tasks", "block", "rescue", "always"):
+            yield from tasks(each.get(part))
+
+
+def test_a_machine_keeps_its_right_until_the_next_one_is_ready() -> None:
+    """`agents release` ends the right of the machine that had the name, at once."""
+    names = [str(each) for each in tasks(yaml.safe_load((ANSIBLE / "roles/agent/tasks/main.yml").read_text()))]
+    ready, release = (
+        next(n for n, text in enumerate(names) if what in text) for what in ("'--prepare'", "'agents', 'release'")
+    )
+    assert ready < release

@@ -522,6 +522,11 @@ def install(options: argparse.Namespace) -> dict[str, object]:
     runs = right and run("systemctl", "is-active", SERVICE, check=False) == "active"
     did = ([] if right else [f"install {version.build}"]) + ([] if enrolled else ["enrol"])
     did += [] if runs and enrolled else ["start"]
+    if options.prepare:
+        did = [] if version.complete else [f"make {version.build}"]
+        if did and not options.dry_run:
+            version.make(center)
+        return {"changed": bool(did), "build": version.build, "did": did}
     result: dict[str, object] = {"changed": bool(did), "build": version.build, "did": did}
     if options.dry_run or not did:
         tell("would" if did else "same", what=", ".join(did), build=version.build)
@@ -616,6 +621,7 @@ def main() -> int:
     parser.add_argument("--roles", help=f"of {', '.join(ROLES)}, separated by commas (default: as they are)")
     parser.add_argument("--wait", type=float, default=90.0, metavar="SECONDS", help="for the first delivery")
     parser.add_argument("--purge", action="store_true", help="uninstall: identity, spool and configuration too")
+    parser.add_argument("--prepare", action="store_true", help="only make the version ready: enrol and start nothing")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--url", required=True, help=argparse.SUPPRESS)
