@@ -75,3 +75,22 @@ def test_a_machine_keeps_its_right_until_the_next_one_is_ready() -> None:
         next(n for n, text in enumerate(names) if what in text) for what in ("'--prepare'", "'agents', 'release'")
     )
     assert ready < release
+
+
+def test_root_reads_and_writes_no_file_in_the_folder_of_the_collectors_user() -> None:
+    """A link there would bring a file of root's to whoever the copy is for. Commands go there as that user."""
+    own = "/var/lib/haidang-collector/"
+    seen = 0
+    for file in ANSIBLE.rglob("*.yml"):
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for task in tasks(document):
+            used = {name: str(value) for name, value in task.items() if name.startswith("ansible.builtin.")}
+            for module in ("fetch", "slurp", "copy", "template", "unarchive", "file"):
+                assert own not in used.get(f"ansible.builtin.{module}", ""), (file.name, task)
+                assert "backup_on_collector" not in used.get(f"ansible.builtin.{module}", ""), (file.name, task)
+            for module in ("command", "shell"):
+                text = used.get(f"ansible.builtin.{module}", "")
+                if own in text or "backup_on_collector" in text:
+                    seen += 1
+                    assert "runuser" in text, (file.name, task)
+    assert seen >= 5
