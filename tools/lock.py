@@ -2,8 +2,8 @@
 
     make lock
 
-requirements/developer.txt is for a developer's machine and CI (Python 3.11 and later); requirements/machines.txt for all
-that the bundle brings to machines (Python 3.9 and later; versions differ by Python).
+requirements/developer.txt is for a developer's machine and CI (Python 3.11 and later); requirements/machines.txt for
+all that the bundle brings to machines (Python 3.9 and later; versions differ by Python).
 """
 
 from __future__ import annotations

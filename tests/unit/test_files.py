@@ -28,6 +28,7 @@ from haidang_agent.platform.files import as_owner, opened, read_private, write_p
 from haidang_agent.schedule.source import Findings
 from haidang_collector.cli.main import main as collector_command
 from haidang_collector.identity import files as private_files
+from haidang_collector.identity.authority import Authority
 from haidang_wire.errors import HaidangError
 
 from tests.conftest import BIN, Center, agent_command
@@ -377,7 +378,7 @@ def test_an_address_of_the_agents_user_ends_no_command(
 ) -> None:
     enrolment = {"collector": collector, "agent": "a", "site": "s", "begins": 1, "ends": 2}
     (tmp_path / "enrolment.json").write_text(json.dumps(enrolment))
-    authority = ca.Authority(tmp_path)
+    authority = Authority(tmp_path)
     authority.ensure_server(("localhost",))
     (tmp_path / "identity.pem").write_bytes(authority.server_file.read_bytes())
     assert cli.main(["doctor", "--state-dir", str(tmp_path), "--language", "en"]) == 1
