@@ -18,9 +18,10 @@ up: $(INSTALLED)  ## run it all here: collector, agent, Prometheus, Alertmanager
 	@$(BIN)/python tools/up.py
 
 # libatomic1: Playwright's own node wants it.
+# Three at once on two cores: most of them wait most of the time.
 test: $(INSTALLED)  ## every test
 	@sh tools/packages.sh prometheus prometheus-alertmanager iproute2 libfaketime faketime snmpd snmp lldpd ethtool nftables bird2 iputils-ping fonts-dejavu-core chromium libatomic1 curl wget openssh-client debootstrap systemd-container $(NPM)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
 check: lint  ## what a developer asks often: style, types, rooms, units, rules (three minutes)
