@@ -154,4 +154,5 @@ def test_every_panel_of_every_board_can_be_shown_with_nothing_and_with_anything(
                 assert show(panel, [[] for _ in targets], language, (0.0, 10.0)).empty or panel["type"] == "row"
                 for value in ("5", "0", "-9", "NaN"):
                     given = {"metric": {}, "values": [[1.0, value], [2.0, value]], "value": [1.0, value]}
-                    show(panel, [[given] for _ in targets], language, (0.0, 10.0))
+                    drawn = show(panel, [[given] for _ in targets], language, (0.0, 10.0))
+                    assert not (targets and value == "5" and drawn.empty), (name, panel.get("title"))
