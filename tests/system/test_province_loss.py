@@ -28,14 +28,13 @@ def flood(network: Wan, circuit: str) -> subprocess.Popen[bytes]:
     program = f"""
 import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.connect(('{circuit_address(circuit, to)}', 9))
 due, at = 0.0, time.monotonic()
 while True:
     time.sleep(0.002)
     now = time.monotonic()
     due, at = min(due + (now - at) * 900, 500.0), now
     while due >= 1.0:
-        s.send(bytes(1400))
+        s.sendto(bytes(1400), ('{circuit_address(circuit, to)}', 9))  # nobody is there, and a socket that is connected would mind
         due -= 1.0
 """
     return network.processes.start(
