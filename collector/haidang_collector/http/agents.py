@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.http.attempts import Turns
 from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.http.door import origin as whose
+from haidang_collector.http.door import visitor_of
 from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Issued
 from haidang_collector.identity.certificate_rows import CertificateError
@@ -29,6 +31,8 @@ from haidang_collector.problems import Problem
 log = logging.getLogger(__name__)
 
 _MAX_PEM = 16 * 1024
+# No agent gives up on what it composed so short a time ago.
+_HELD_UP_SECONDS = 1.0
 # XML and terminals choke on these, and no name of a machine has them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -163,7 +167,9 @@ def router(collector: Collector) -> APIRouter:
         collector.disk.require_room()
         async with collector.intake.turn(agent, request) as turn:
             batch = await turn.batch(speaker)
-            batch.abandoned = await request.is_disconnected()
+            if batch.received - batch.composed > _HELD_UP_SECONDS:
+                await asyncio.sleep(0)  # a turn of the loop, in which it sees who hung up
+                batch.abandoned = (visitor := visitor_of(request.scope)) is not None and visitor.gone
             receipt = await collector.take(batch, turn.allowance)
         if receipt.accepted + receipt.duplicates == 0:
             extensions = msgspec.to_builtins(receipt)

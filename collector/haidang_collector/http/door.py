@@ -96,14 +96,15 @@ def origin(address: str) -> str:
 class Visitor:
     """One connection. `abort` ends it at once, `close` after what was written is sent; the protocol replaces both
     when it has a transport. `received` are the bytes of a body since it was last looked at; it is `held` while we
-    don't read it."""
+    don't read it; `gone` once it has ended."""
 
-    __slots__ = ("abort", "address", "close", "held", "known", "name", "received", "since", "stage", "until")
+    __slots__ = ("abort", "address", "close", "gone", "held", "known", "name", "received", "since", "stage", "until")
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
         self.address = address
         self.name = ""
         self.known = False
+        self.gone = False
         self.abort = self.close = abort
         self.held: Callable[[], bool] = bool
         self.stage: Stage | None = None

@@ -244,6 +244,7 @@ class DoorProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._visitor.gone = True
         self._door.leave(self._visitor)
 
     def data_received(self, data: bytes) -> None:

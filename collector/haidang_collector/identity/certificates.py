@@ -7,6 +7,7 @@ SQLite's shared memory, `PRAGMA data_version`, and only when it did a look at th
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,8 +39,10 @@ class _Known:
 class Certificates:
     """Reads along beside the ledger; what it learns itself (first uses, unlisted certificates) `keep` writes there."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Raises sqlite3.Error."""
+    def __init__(self, ledger: Ledger, look_seconds: float = 0.0) -> None:
+        """`look_seconds` is how long what is known counts without a look at the ledger. Raises sqlite3.Error."""
+        self._look_seconds = look_seconds
+        self._look_at = 0.0
         self._ledger = ledger
         self._reader = sqlite3.connect(
             f"{ledger.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.1,
@@ -70,8 +73,11 @@ class Certificates:
             raise Problem(401, "identity", text)
         if shown.authority not in self.authorities:
             raise Problem(403, "identity", kept.REASONS["authority"])
-        self.follow(now)
-        known = self._known.get(shown.serial) or self._adopt(shown, now)
+        known = self._known.get(shown.serial)
+        if known is None or time.monotonic() >= self._look_at:
+            self.follow(now)
+            self._look_at = time.monotonic() + self._look_seconds
+            known = self._known.get(shown.serial) or self._adopt(shown, now)
         if known is None or known.until <= now or (known.kind, known.name) != (shown.kind, shown.name):
             raise self._refusal(shown)
         if not known.used:

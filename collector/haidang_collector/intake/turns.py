@@ -92,8 +92,11 @@ class Intake:
         lane.requests += 1
         try:
             try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    await lane.lock.acquire()
+                if not lane.lock.locked():
+                    await lane.lock.acquire()  # at once
+                else:
+                    async with asyncio.timeout(_PATIENCE_SECONDS):
+                        await lane.lock.acquire()
             except TimeoutError:
                 raise await self._sent_away(agent, lane, request, "deliveries", _PATIENCE_SECONDS) from None
             turn = Turn(self, self._quotas.of(agent, time.monotonic()), request)
