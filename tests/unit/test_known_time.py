@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
@@ -114,7 +115,7 @@ def server_certificate(authority: Authority, folder: Path, begins: float, ends: 
         x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.fromtimestamp(begins, UTC)).not_valid_after(datetime.fromtimestamp(ends, UTC))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
@@ -203,7 +204,7 @@ def test_whom_a_machine_believes(tmp_path: Path, case: str) -> None:
     authority = Authority(tmp_path)
     env = {**os.environ, "LD_PRELOAD": str(libraries[0]), "FAKETIME": clock, "TZ": "UTC"}
     with somebody(server_certificate(authority, tmp_path, *life), told) as port:
-        command = [sys.executable, "-c", ASK, f"https://localhost:{port}", str(authority.certificate_file), str(known)]
+        command = [sys.executable, "-c", ASK, f"https://127.0.0.1:{port}", str(authority.certificate_file), str(known)]
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == answer
