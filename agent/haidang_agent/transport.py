@@ -25,6 +25,7 @@ from haidang_agent import deadline
 from haidang_agent.known_time import KnownTime, is_impossible, may_believe
 from haidang_agent.platform.files import held
 from haidang_agent.platform.system import boot_seconds
+from haidang_agent.texts import shown
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Answer:
 def printable(text: object) -> str:
     """A text of somebody else's for a log or a terminal: one line, of a bounded length."""
     short = str(text)[:_MOST_TEXT] if isinstance(text, (str, int, float)) else type(text).__name__
-    return "".join(each if each.isprintable() else " " for each in short)
+    return shown(short)
 
 
 def _seconds_ahead(date: str, now: float) -> float | None:
