@@ -38,7 +38,7 @@ class Neighbour:
 
 
 @dataclass
-class Share:
+class _Share:
     """What is kept of what an agent said of a device's neighbours, in characters."""
 
     agent: str
@@ -52,7 +52,7 @@ class Documented:
     def __init__(self) -> None:
         self.seen: dict[str, list[Neighbour]] = {}
         self.names: dict[str, str] = {}
-        self._shares: dict[str, Share] = {}
+        self._shares: dict[str, _Share] = {}
 
     @property
     def system_names(self) -> dict[str, str]:
@@ -75,7 +75,7 @@ class Documented:
             if used > room:
                 break
             texts.append(cut)
-        self._shares[device] = Share(agent, min(used, room))
+        self._shares[device] = _Share(agent, min(used, room))
         present = self.seen.get(device)
         # What is said again stays the same object: it need not be compared again.
         if present is None or [_texts(each) for each in present] != texts:
