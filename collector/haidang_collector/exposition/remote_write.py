@@ -160,8 +160,8 @@ class RemoteWriter:
             if not answer.is_success:
                 return await self._refused(client, request, answer)
             request.bodies.popleft()
-        self._telemetry.remote_write_samples.inc(request.samples)
         await self._done(request)
+        self._telemetry.remote_write_samples.inc(request.samples)
         return 0.0
 
     async def _refused(self, client: httpx.AsyncClient, request: Request, answer: httpx.Response) -> float:
