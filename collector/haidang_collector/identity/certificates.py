@@ -93,7 +93,7 @@ class Certificates:
             gone = self._gone(rows)
         except sqlite3.Error:  # what is known goes on counting; the ledger's own work says what is wrong
             return
-        self._seen, whole = version, not self._change
+        self._seen = version
         for serial in gone:
             self._drop(serial)
         for change, serial, kind, name, ends, used, revoked, reason in rows:
@@ -107,9 +107,6 @@ class Certificates:
                 self._add(serial, _Known(kind, name, until, used is not None or serial in self._used))
             else:
                 self._drop(serial)
-        if whole:  # what is in use has ended others, and the rows do not say so yet
-            for serial in self._used:
-                self._end_others(serial)
         self.revision += bool(rows)
 
     def read_again(self) -> None:
@@ -195,11 +192,7 @@ class Certificates:
         # At once, not when it is written: the one before may be in somebody else's hands.
         known.used = True
         self._used.add(serial)
-        self._end_others(serial)
-
-    def _end_others(self, serial: str) -> None:
-        known = self._known.get(serial)
-        if known is not None and known.kind == "agent":
+        if known.kind == "agent":
             for other in self._of_agent[known.name] - {serial}:
                 self._drop(other)
 
