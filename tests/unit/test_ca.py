@@ -105,7 +105,7 @@ def test_what_was_made_while_the_clock_was_ahead_counts_when_it_is_right(
     assert authority.server_file.read_bytes() == content
     # The next CA, too.
     set_ahead(monkeypatch, 300)
-    authority.rotate(700)
+    authority.take(authority.successor(700))
     monkeypatch.undo()
     again = Tls(Authority(folder), NAMES)
     for trusted in authorities.split(authority.pem):
@@ -118,7 +118,7 @@ def test_while_the_ca_is_replaced_both_are_believed_and_then_one(folder: Path, t
     old, of_old = authority.pem, client(authority, tmp_path, "old")
     assert meet(tls.context, old, of_old) == "ok"
     before = authority.fingerprint
-    authority.rotate(90)
+    authority.take(authority.successor(90))
     tls.follow()
     new = authority.trusted[0]
     of_new = client(authority, tmp_path, "new")
@@ -132,22 +132,22 @@ def test_while_the_ca_is_replaced_both_are_believed_and_then_one(folder: Path, t
     assert authority.server_file.read_bytes().count(b"BEGIN CERTIFICATE") == 2
     assert authority.key_file.read_bytes().count(b"PRIVATE KEY") == 2
     with pytest.raises(HaidangError, match="counts until"):
-        authority.rotate(90)
-    authority.retire()
+        authority.take(authority.successor(90))
+    authority.take(authority.without_previous())
     tls.follow()
     assert meet(tls.context, new_alone, of_new) == "ok"
     assert meet(tls.context, authority.pem, of_old) == "client refused"
     assert meet(tls.context, old, of_new) == "server refused"
     assert authority.pem == new_alone
     with pytest.raises(HaidangError, match="no CA is being replaced"):
-        authority.retire()
+        authority.take(authority.without_previous())
 
 
 def test_the_old_one_ends_at_its_time_by_itself(folder: Path) -> None:
     authority = Authority(folder)
     tls = Tls(authority, NAMES)
     old = authority.pem
-    authority.rotate(3 / 86400)
+    authority.take(authority.successor(3 / 86400))
     tls.follow()
     assert meet(tls.context, old) == "ok"
     assert not authority.changed()
@@ -161,7 +161,7 @@ def test_the_old_one_ends_at_its_time_by_itself(folder: Path) -> None:
     assert len(authority.trusted) == 1
     assert meet(tls.context, old) == "server refused"
     assert meet(tls.context, authority.pem) == "ok"
-    authority.rotate(90)  # and the next may begin
+    authority.take(authority.successor(90))  # and the next may begin
     assert len(authority.trusted) == 2
 
 
@@ -174,10 +174,10 @@ def test_a_crash_between_two_files_leaves_one_ca(
     authority = Authority(folder)
     Tls(authority, NAMES)
     if step == "retire":
-        authority.rotate(90)
+        authority.take(authority.successor(90))
         Tls(authority, NAMES)
     kept = {name: (folder / name).read_bytes() for name in lost}
-    authority.rotate(90) if step == "rotate" else authority.retire()
+    authority.take(authority.successor(90)) if step == "rotate" else authority.take(authority.without_previous())
     Tls(authority, NAMES)
     for name, content in kept.items():  # as if it had been killed before it wrote these
         (folder / name).write_bytes(content)
@@ -198,7 +198,7 @@ def test_a_folder_of_the_first_version_is_taken_over(folder: Path) -> None:
     assert again.fingerprint == authority.fingerprint
     again.certificate_file.unlink()
     assert Authority(folder, b"secret").fingerprint == authority.fingerprint
-    again.rotate(90)
+    again.take(again.successor(90))
     assert b"ENCRYPTED" in again.key_file.read_bytes()
     with pytest.raises(HaidangError, match="can't be used"):
         Authority(folder, b"wrong")

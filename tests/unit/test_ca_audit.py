@@ -160,7 +160,8 @@ def test_two_commands_at_once_make_one_change(place: Place, monkeypatch: pytest.
 
     def another_was_first(authority: Authority, what: ca.Next) -> None:
         monkeypatch.setattr(Authority, "take", take)
-        Authority(place.state).rotate(1)
+        first = Authority(place.state)
+        first.take(first.successor(1))
         take(authority, what)
 
     monkeypatch.setattr(Authority, "take", another_was_first)

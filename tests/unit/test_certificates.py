@@ -316,7 +316,7 @@ def test_a_first_use_holds_before_it_is_written(place: Place) -> None:
     assert place.says(first) == 200
     second = place.make("agent", "a")
     assert place.says(second) == 200
-    place.authority.rotate(30)
+    place.authority.take(place.authority.successor(30))
     with place.ledger.transaction() as connection:
         kept.follow_authorities(connection, place.authority.ends(), time.time())
     place.asked.authorities = frozenset(place.authority.ends())
@@ -367,7 +367,7 @@ def test_what_was_revoked_while_the_clock_was_ahead_stays_so(
         place.again()
     assert [place.says(each) for each in (person, machine, serial)] == [403, 403, 403]
     # Nor does its CA's end, which lies ahead, take the place of what was done.
-    place.authority.rotate(0.5)
+    place.authority.take(place.authority.successor(0.5))
     with place.ledger.transaction() as connection:
         kept.follow_authorities(connection, place.authority.ends(), time.time())
         assert kept.listed(connection, now=time.time()) == []
@@ -403,7 +403,7 @@ def test_what_had_ended_by_a_clock_that_was_ahead_counts_once_it_is_right(place:
 
 
 def test_an_unused_one_is_replaced_also_while_its_ca_is(place: Place) -> None:
-    place.authority.rotate(30)
+    place.authority.take(place.authority.successor(30))
     place.asked.authorities = frozenset(place.authority.ends())
     unused = place.make("agent", "a")
     with place.ledger.transaction() as connection:
@@ -429,7 +429,7 @@ def test_certificates_end_with_their_ca(place: Place) -> None:
     old = place.make("agent", "a")
     person = place.make("operator", "lan")
     assert place.says(old) == place.says(person) == 200
-    place.authority.rotate(30)
+    place.authority.take(place.authority.successor(30))
     now = time.time()
     with place.ledger.transaction() as connection:
         kept.follow_authorities(connection, place.authority.ends(), now)
@@ -439,7 +439,7 @@ def test_certificates_end_with_their_ca(place: Place) -> None:
     assert [place.says(each, now + 31 * DAY) for each in (old, person, new)] == [403, 403, 200]
     assert {name: round((until - now) / DAY) for _, name, until in place.asked.ends(now)} == {"lan": 30, "new": 90}
     assert {name for _, name, _ in place.asked.ends(now + 31 * DAY)} == {"new"}
-    place.authority.retire()
+    place.authority.take(place.authority.without_previous())
     with place.ledger.transaction() as connection:
         kept.follow_authorities(connection, place.authority.ends(), now)
     assert [place.says(each) for each in (old, person, new)] == [403, 403, 200]

@@ -232,14 +232,6 @@ class Authority:
         self._write(what)
         self.load()
 
-    def rotate(self, overlap_days: float) -> None:
-        """Begin the next CA, see `successor`. Raises HaidangError, OSError."""
-        self.take(self.successor(overlap_days))
-
-    def retire(self) -> None:
-        """End the CA that was replaced, see `without_previous`. Raises HaidangError, OSError."""
-        self.take(self.without_previous())
-
     def issue_client(self, request_pem: str, kind: str, name: str, days: float) -> Issued:
         """A client certificate for the key of a request; kind is one of KINDS.
 
