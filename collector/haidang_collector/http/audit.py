@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -12,29 +11,15 @@ from haidang_collector.collector import Collector
 from haidang_collector.http.bodies import problems
 from haidang_collector.http.operations import Time
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Wanted
+from haidang_collector.ledger.audit import Entry, Wanted
 
 _Text = Annotated[str, Field(max_length=200)]
-
-
-class EntryDocument(BaseModel):
-    """A change; `at` in Unix seconds, `before` null for what was not, `after` for what is no more."""
-
-    id: int
-    at: float
-    kind: str
-    name: str
-    origin: str
-    action: str
-    object: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
 
 
 class Page(BaseModel):
     """Changes, the newest first; the next page is that `older_than`, null when there is none."""
 
-    entries: list[EntryDocument]
+    entries: list[Entry]
     older_than: int | None
 
 
@@ -52,15 +37,12 @@ def router(collector: Collector) -> APIRouter:
         object: _Text = "",
         older_than: Annotated[int, Field(ge=0, le=2**53)] | None = None,
         limit: Annotated[int, Field(ge=1, le=500)] = 100,
-    ) -> dict[str, Any]:
+    ) -> Page:
         """Changes by command and over HTTP: by `who` (a name), `what` (an action, or its part before the dot), on
         which `object`."""
         collector.peers.require_operator(request.scope)
         wanted = Wanted(begins, ends, who, what, object, older_than)
         found = await collector.ledger.run(audit.find, wanted, limit)
-        return {
-            "entries": [asdict(entry) for entry in found],
-            "older_than": found[-1].id if len(found) == limit else None,
-        }
+        return Page(entries=found, older_than=found[-1].id if len(found) == limit else None)
 
     return routes
