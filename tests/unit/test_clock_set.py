@@ -38,7 +38,7 @@ from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
 
 from tests.conftest import REGISTRY, report
-from tests.unit.province import SITES, registry
+from tests.unit.province import registry
 from tests.unit.test_registries import World
 
 UNIX = 1.7e9
@@ -227,33 +227,24 @@ def province(folder: Path) -> World:
     return world
 
 
-def paths(world: World, *down: str) -> None:
-    samples = [
-        {"metric": "haidang_path_reachable", "labels": {"target": site}, "value": int(site not in down)}
-        for site in SITES
-        if site != "ttdl"
-    ]
-    world.say("sw-ttdl", "ttdl", "path_state", samples=samples)
-
-
 @pytest.mark.parametrize("set_by", [HOURS, -HOURS, 30 * 86400.0, -30 * 86400.0])
 @pytest.mark.parametrize("how", ["running", "killed", "while nothing runs"])
 def test_what_is_open_when_the_clock_is_set_is_as_old_as_it_was_and_ends_in_time(
     tmp_path: Path, set_by: float, how: str
 ) -> None:
     world = province(tmp_path)
-    world.run(20, lambda: paths(world))
-    world.run(60, lambda: paths(world, "x1"))
+    world.run(20, lambda: world.reaches_all_but())
+    world.run(60, lambda: world.reaches_all_but("x1"))
     world.set_clock(set_by, running=how != "while nothing runs")
     if how != "running":
         world.restart()
-    world.run(30, lambda: paths(world, "x1"))
+    world.run(30, lambda: world.reaches_all_but("x1"))
     began, back = world.now - 89, world.now + 1
     (outage,) = world.rows(outages)
     assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), None)
     assert world.watch.engine is not None
     assert world.watch.engine.outages[outage.id].started == pytest.approx(began, abs=EXACT)
-    world.run(60, lambda: paths(world))
+    world.run(60, lambda: world.reaches_all_but())
     (outage,) = world.rows(outages)
     assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), pytest.approx(back, abs=EXACT))
     found = {row.element: (row.started, row.ended) for row in world.rows(downtimes)}
@@ -268,20 +259,20 @@ def test_after_another_boot_nothing_that_is_open_began_in_the_future(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = province(tmp_path)
-    world.run(60, lambda: paths(world, "x1"))
+    world.run(60, lambda: world.reaches_all_but("x1"))
     monkeypatch.setattr(module, "boot", lambda: "another")
     world.set_clock(-HOURS, running=False)
     world.restart()
     (outage,) = world.rows(outages)
     assert outage.started == world.now
-    world.run(60, lambda: paths(world))
+    world.run(60, lambda: world.reaches_all_but())
     (outage,) = world.rows(outages)
     assert outage.started <= outage.ended <= world.now
 
 
 def test_what_a_failing_disk_kept_out_is_dated_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = province(tmp_path)
-    world.run(20, lambda: paths(world))
+    world.run(20, lambda: world.reaches_all_but())
 
     async def fail(*_: object) -> None:
         world.set_clock(-60.0)  # while the write is on its way
@@ -290,7 +281,7 @@ def test_what_a_failing_disk_kept_out_is_dated_anew_too(tmp_path: Path, monkeypa
     with monkeypatch.context() as broken:
         broken.setattr(world.ledger, "run", fail)
         for _ in range(10):
-            paths(world, "x1")
+            world.reaches_all_but("x1")
             world.watch.look(world.now)
             world.now += 1
         assert list(world.watch.engine.outages if world.watch.engine else ()) != []
@@ -304,10 +295,10 @@ def test_what_a_failing_disk_kept_out_is_dated_anew_too(tmp_path: Path, monkeypa
 
 def test_what_is_measured_after_the_clock_was_set_back_is_written_at_once(tmp_path: Path) -> None:
     world = province(tmp_path)
-    world.run(30, lambda: paths(world))
+    world.run(30, lambda: world.reaches_all_but())
     world.set_clock(-HOURS)
     back = world.now
-    world.run(30, lambda: paths(world))
+    world.run(30, lambda: world.reaches_all_but())
     begins, ends = min((row.begins, row.ends) for row in world.rows(spans) if row.element == "x1")
     assert back <= begins <= back + 2
     assert ends > back + 15
@@ -315,14 +306,14 @@ def test_what_is_measured_after_the_clock_was_set_back_is_written_at_once(tmp_pa
 
 def test_what_a_site_said_of_its_return_is_dated_anew_while_it_waits(tmp_path: Path) -> None:
     world = province(tmp_path)
-    world.run(20, lambda: paths(world))
-    world.run(30, lambda: paths(world, "x1"))
+    world.run(20, lambda: world.reaches_all_but())
+    world.run(30, lambda: world.reaches_all_but("x1"))
     back = {"kind": "path_up", "at": world.now - 1, "body": {"target": "ttdl"}}
     world.say("sw-x1", "x1", "path_state", late=True, ago=1, events=[back])  # before the center sees it
-    world.run(1, lambda: paths(world, "x1"))
+    world.run(1, lambda: world.reaches_all_but("x1"))
     world.set_clock(-HOURS)
     returned = world.now - 2
-    world.run(70, lambda: paths(world))
+    world.run(70, lambda: world.reaches_all_but())
     found = {row.element: row.ended for row in world.rows(downtimes)}
     assert found["x1"] == pytest.approx(returned, abs=EXACT)
 

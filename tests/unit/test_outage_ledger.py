@@ -32,15 +32,6 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-def paths(world: World, *down: str) -> None:
-    samples = [
-        {"metric": "haidang_path_reachable", "labels": {"target": site}, "value": int(site not in down)}
-        for site in SITES
-        if site != "ttdl"
-    ]
-    world.say("sw-ttdl", "ttdl", "path_state", samples=samples)
-
-
 def look(world: World, seconds: int, says: Callable[[], None] = lambda: None) -> None:
     for _ in range(seconds):
         world.now += 1
@@ -58,14 +49,14 @@ async def fail(*_: object) -> None:
 
 
 def test_a_ledger_that_fails_shows_nothing_old_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.run(20, lambda: paths(world))
+    world.run(20, lambda: world.reaches_all_but())
     assert shown(world).count("haidang_site_up{") == len(SITES)
     with monkeypatch.context() as broken:
         broken.setattr(world.ledger, "run", fail)
         for seconds, down in ((30, ("x1",)), (60, ())):
             for _ in range(seconds):
                 world.now += 1
-                paths(world, *down)
+                world.reaches_all_but(*down)
                 with pytest.raises(LedgerError):
                     asyncio.run(world.watch.turn(world.now))
             assert ('haidang_site_up{site="x1"} 0' in shown(world)) == bool(down)
@@ -82,7 +73,7 @@ def test_a_ledger_that_fails_shows_nothing_old_and_loses_nothing(world: World, m
 
 
 def test_a_ledger_that_hangs_holds_up_no_judging(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.run(20, lambda: paths(world))
+    world.run(20, lambda: world.reaches_all_but())
     run = world.ledger.run
 
     async def hang() -> None:
@@ -93,14 +84,14 @@ def test_a_ledger_that_hangs_holds_up_no_judging(world: World, monkeypatch: pyte
             return await run(*arguments)
 
         monkeypatch.setattr(world.ledger, "run", held_up)
-        look(world, 10, lambda: paths(world, "x1"))
+        look(world, 10, lambda: world.reaches_all_but("x1"))
         keeping = asyncio.create_task(world.watch.keep(world.now))
         await asyncio.sleep(0)
-        look(world, 10, lambda: paths(world, "x1", "x2"))
+        look(world, 10, lambda: world.reaches_all_but("x1", "x2"))
         assert 'haidang_site_up{site="x2"} 0' in shown(world)
         look(world, 20)
         assert "haidang_site_up{" not in shown(world)
-        look(world, 60, lambda: paths(world))
+        look(world, 60, lambda: world.reaches_all_but())
         assert "haidang_outage_open{" not in shown(world)
         free.set()
         await keeping
@@ -114,7 +105,7 @@ def test_a_ledger_that_hangs_holds_up_no_judging(world: World, monkeypatch: pyte
 def test_a_registry_that_waits_for_the_ledger_begins_nothing_of_what_it_does_not_have(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.run(20, lambda: paths(world))
+    world.run(20, lambda: world.reaches_all_but())
     run = world.ledger.run
     document = registry()
     document["sites"] = [site for site in document["sites"] if site["id"] != "x1"]
@@ -133,7 +124,7 @@ def test_a_registry_that_waits_for_the_ledger_begins_nothing_of_what_it_does_not
         monkeypatch.setattr(world.ledger, "run", held_up)
         using = asyncio.create_task(world.watch.use(smaller))
         await asyncio.sleep(0)
-        look(world, 10, lambda: paths(world, "x1", "x2"))
+        look(world, 10, lambda: world.reaches_all_but("x1", "x2"))
         free.set()
         await using
 
@@ -145,7 +136,7 @@ def test_a_registry_that_waits_for_the_ledger_begins_nothing_of_what_it_does_not
 
 
 def test_an_engine_that_can_not_judge_shows_nothing_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.run(30, lambda: paths(world, "x1"))
+    world.run(30, lambda: world.reaches_all_but("x1"))
     assert "haidang_outages_judged 1" in shown(world)
     assert "haidang_outage_open{" in shown(world)
 
@@ -173,7 +164,7 @@ def test_an_engine_that_can_not_judge_shows_nothing_and_says_so(world: World, mo
 def test_planned_work_is_known_before_anything_is_judged(world: World) -> None:
     with world.ledger.transaction() as connection:
         kept.plan(connection, Principal.of_command(), "x1", START, START + 600, "")
-    world.run(30, lambda: paths(world, "x1"))
+    world.run(30, lambda: world.reaches_all_but("x1"))
     assert 'planned="1"' in shown(world)
     world.restart()
     assert 'planned="1"' in shown(world)

@@ -28,7 +28,7 @@ from haidang_collector.telemetry import Telemetry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.province import START
+from tests.unit.province import SITES, START
 
 NAMES = ("a", "b", "c", "d", "e")
 PAIRS = list(itertools.combinations(NAMES, 2))
@@ -79,6 +79,15 @@ class World:
         engine = self.watch.engine
         if engine is not None:
             expose(engine, openmetrics=True)
+
+    def reaches_all_but(self, *down: str) -> None:
+        """The center's probe tells which sites answer it."""
+        samples = [
+            {"metric": "haidang_path_reachable", "labels": {"target": site}, "value": int(site not in down)}
+            for site in SITES
+            if site != "ttdl"
+        ]
+        self.say("sw-ttdl", "ttdl", "path_state", samples=samples)
 
     def say(self, agent: str, site: str, source: str, *, late: bool = False, ago: float = 300, **content: Any) -> None:
         self._sequence += 1
