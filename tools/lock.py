@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {
     "developer.txt": ("3.11", ("probe", "collector", "dev"), "hatchling\neditables\npip\n"),
-    "machines.txt": ("3.9", ("probe", "collector"), "hatchling\npip\n"),
+    "machines.txt": ("3.9", ("probe", "collector"), "pip\n"),
 }
 
 
