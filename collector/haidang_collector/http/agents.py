@@ -16,6 +16,7 @@ from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
 from haidang_wire.report import Report
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from haidang_collector.collector import Collector
 from haidang_collector.http.attempts import Turns
@@ -30,6 +31,7 @@ from haidang_collector.problems import Problem
 
 log = logging.getLogger(__name__)
 
+DELIVERIES = "/v1/reports"
 _MAX_PEM = 16 * 1024
 # No agent gives up on what it composed so short a time ago.
 _HELD_UP_SECONDS = 1.0
@@ -137,6 +139,12 @@ def _delivery_schema() -> dict[str, Any]:
     }
 
 
+def deliveries(routes: APIRouter) -> Route:
+    """The route of deliveries once more, without what FastAPI does for each request before and after its endpoint."""
+    (route,) = [each for each in routes.routes if isinstance(each, Route) and each.path == DELIVERIES]
+    return Route(DELIVERIES, route.endpoint, methods=["POST"])
+
+
 def router(collector: Collector) -> APIRouter:
     """The routes."""
     routes = APIRouter()
@@ -150,7 +158,7 @@ def router(collector: Collector) -> APIRouter:
         )  # fmt: skip
 
     @routes.post(
-        "/v1/reports",
+        DELIVERIES,
         response_model=None,
         responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
         openapi_extra={

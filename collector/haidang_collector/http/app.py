@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from haidang_wire import __version__
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector.collector import Collector
@@ -34,38 +37,17 @@ log = logging.getLogger(__name__)
 def create_app(collector: Collector, door: Door | None = None) -> ASGIApp:
     """The application of one collector, behind a door (one of its own where none is kept)."""
     door = door or Door(collector.settings.door, room(collector.settings.door, 1024), collector.telemetry.count_at_door)
-    app = FastAPI(title="Hải Đăng collector", version=__version__, docs_url=None, redoc_url=None)
     telemetry = collector.telemetry
-    ready = _Ready(collector)
 
     def refuse(problem: Problem) -> Response:
         telemetry.refused_requests.labels(problem.reason).inc()
         return problem.response()
 
-    @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Exception) -> Response:
-        assert isinstance(problem, Problem)
-        return refuse(problem)
-
-    @app.exception_handler(LedgerError)
-    async def on_ledger(request: Request, error: Exception) -> Response:
-        log.error("%s", error)
-        return refuse(Problem(503, "storage", "the database fails, see the collector's log", retry_after=15))
-
-    @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        response = Problem(error.status_code, "http", str(error.detail)).response()
-        response.headers.update(error.headers or {})
-        return response
-
-    @app.exception_handler(ClientDisconnect)
-    async def on_disconnect(request: Request, error: Exception) -> Response:
-        return Response(status_code=400)  # nobody reads it: the line was cut, or the door ended the connection
-
-    @app.exception_handler(RequestValidationError)
-    async def on_validation(request: Request, error: Exception) -> Response:
-        return refuse(Problem(422, "malformed", "the request is not of the documented form"))
+    handlers = _handlers(refuse)
+    app = FastAPI(
+        title="Hải Đăng collector", version=__version__, docs_url=None, redoc_url=None, exception_handlers=handlers
+    )
+    ready = _Ready(collector)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> PlainTextResponse:
@@ -78,17 +60,58 @@ def create_app(collector: Collector, door: Door | None = None) -> ASGIApp:
         await ready.ask()
         return PlainTextResponse("ready\n")
 
-    # Not included, which costs each request a search of its own: agents ask thousands of times a second.
-    app.router.routes[:0] = agents.router(collector).routes
+    of_agents = agents.router(collector)
+    app.include_router(of_agents)
     app.include_router(prometheus.router(collector, door))
     app.include_router(operations.router(collector))
     app.include_router(audit.router(collector))
     app.include_router(inventory.router(collector))
     app.include_router(installer.router(collector, door))
     app.include_router(console.router(collector))
-    app.add_middleware(OwnPages, settings=collector.settings, refuse=refuse)
-    app.add_middleware(Pace, settings=collector.settings.door, refuse=refuse)
-    return _Counted(InPieces(app), telemetry.requests.labels)
+    # Thousands of deliveries come in a second: they go past what FastAPI does for each request of a person.
+    front = Starlette(
+        routes=[agents.deliveries(of_agents), Mount("", app)],
+        middleware=[
+            Middleware(Pace, settings=collector.settings.door, refuse=refuse),
+            Middleware(OwnPages, settings=collector.settings, refuse=refuse),
+        ],
+        exception_handlers=handlers,
+    )
+    return _Counted(InPieces(front), telemetry.requests.labels)
+
+
+def _handlers(
+    refuse: Callable[[Problem], Response],
+) -> dict[Any, Callable[[Request, Any], Coroutine[Any, Any, Response]]]:
+    """What is answered to each kind of error."""
+
+    async def on_problem(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        return refuse(problem)
+
+    async def on_ledger(request: Request, error: Exception) -> Response:
+        log.error("%s", error)
+        return refuse(Problem(503, "storage", "the database fails, see the collector's log", retry_after=15))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = Problem(error.status_code, "http", str(error.detail)).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_disconnect(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it: the line was cut, or the door ended the connection
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        return refuse(Problem(422, "malformed", "the request is not of the documented form"))
+
+    return {
+        Problem: on_problem,
+        LedgerError: on_ledger,
+        HTTPException: on_http,
+        ClientDisconnect: on_disconnect,
+        RequestValidationError: on_validation,
+    }
 
 
 class _Ready:
