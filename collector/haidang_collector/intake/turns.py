@@ -199,10 +199,12 @@ class Turn:
         return True
 
     def _charge(self, batch: Batch) -> None:
-        now = time.monotonic()
-        self.allowance.reports.spend(len(batch.prepared) + len(batch.refused) - 1, now)
+        more = len(batch.prepared) + len(batch.refused) - 1
         facts = 0
         for prepared in batch.prepared:
             facts += len(prepared.report.facts) + len(prepared.unknown_facts)
             facts += prepared.list_bytes // 2048
-        self.allowance.facts.spend(facts, now)
+        if more or facts:  # most deliveries are one report of samples
+            now = time.monotonic()
+            self.allowance.reports.spend(more, now)
+            self.allowance.facts.spend(facts, now)

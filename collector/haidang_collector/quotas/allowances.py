@@ -31,7 +31,7 @@ SETTING = {
 QUOTAS = (*SETTING, "deliveries")
 # An object that a character of structure makes is so many bytes of work and memory, whatever its length.
 _BYTES_A_VALUE = 24
-_STRUCTURE = (b",", b"{", b"[")
+_STRUCTURE = b",{["
 # Reached quotas of this and the last window are shown, of so many agents.
 _WINDOW_SECONDS = 600.0
 WORST = 10
@@ -40,7 +40,8 @@ WORST = 10
 def cost(data: bytes) -> int:
     """What JSON costs to read, in bytes as an agent is charged them: its length, or more where it is nothing but
     structure. Fifteen kilobytes of gzip with empty lists in them were half a gigabyte of objects."""
-    return max(len(data), _BYTES_A_VALUE * sum(data.count(mark) for mark in _STRUCTURE))
+    structure = len(data) - len(data.translate(None, _STRUCTURE))  # one pass, where count() takes one for each
+    return max(len(data), _BYTES_A_VALUE * structure)
 
 
 @dataclass
@@ -58,8 +59,9 @@ class Bucket:
         return cls(rate, burst, burst, now)
 
     def _fill(self, now: float) -> None:
-        self.level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
-        self.at = max(self.at, now)
+        if now > self.at:
+            self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+            self.at = now
 
     def spend(self, amount: float, now: float) -> None:
         """Take so much, whether it is there or not."""
@@ -98,8 +100,9 @@ class Allowance:
     def lacking(self, now: float) -> tuple[str, float]:
         """The quota that is used up for the longest time, and the seconds until something may be sent again; empty
         and 0 when none is."""
-        quotas = {"bytes": self.bytes, "reports": self.reports, "facts": self.facts}
-        wait, name = max((bucket.wait(now), name) for name, bucket in quotas.items())
+        wait, name = max(
+            (self.bytes.wait(now), "bytes"), (self.reports.wait(now), "reports"), (self.facts.wait(now), "facts")
+        )  # fmt: skip
         return (name, wait) if wait else ("", 0.0)
 
 
