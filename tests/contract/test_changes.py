@@ -27,6 +27,7 @@ from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action, Entry, Wanted
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.settings import load_settings
+from starlette.applications import Starlette
 
 from tests.conftest import REGISTRY, ROOT
 
@@ -119,7 +120,7 @@ def web(collector: Collector) -> tuple[FastAPI, Callable[..., httpx.Response]]:
     whole: Any = create_app(collector)
     inner = whole
     while not isinstance(inner, FastAPI):
-        inner = inner._app
+        inner = inner.routes[-1].app if isinstance(inner, Starlette) else inner._app
 
     def ask(method: str, path: str, certificate: str = "", **more: Any) -> httpx.Response:
         async def asked() -> httpx.Response:
