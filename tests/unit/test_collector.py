@@ -349,3 +349,17 @@ def test_a_clock_that_was_set_is_followed() -> None:
     # None is there before it is sent. After years off it is dated a day back, which is late enough.
     assert [clock.held_up(seen) for seen in (-86400.0, 1e9)] == [0.0, 86400.0]
     assert clock.offset == -86400.0
+
+
+def test_a_report_that_is_read_in_pieces_is_the_same() -> None:
+    """Large ones are: each sample is there, in its place, and one that is none spoils the report as it does a small."""
+    metric = "haidang_host_temperature_celsius"
+    samples = [{"metric": metric, "labels": {"sensor": f"cảm biến {n}"}, "value": n} for n in range(1201)]
+    (read,) = batch(report(samples=samples)).prepared
+    assert [sample.value for sample in read.report.samples] == list(range(1201))
+    assert read.kept_samples == list(range(1201))
+    assert read.blocks[metric].count(b"\n") == 1201
+    for bad in ({"metric": metric}, {"metric": metric, "labels": {"sensor": 1}, "value": 1}, [], None, "x"):
+        spoilt = batch(report(samples=[*samples[:777], bad, *samples[777:]]))
+        assert spoilt.prepared == []
+        assert spoilt.refused_reasons == {"malformed": 1}
