@@ -32,6 +32,7 @@ from haidang_collector.intake.ingest import Batch, Prepared, Speaker, restore
 from haidang_collector.intake.shares import Shares
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.turns import Intake
+from haidang_collector.inventory.software import LongLists
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -96,6 +97,7 @@ class Collector:
             keep_late=bool(settings.remote_write.url),
             keeper=self._keeper,
         )
+        self._long_lists = LongLists(self.ledger, self._keeper, self.intake.note)
         self._housekeeping = Housekeeping(self.ledger, settings, self.certificates, self._deliveries, self.time_base)
         self._remote_writer = (
             RemoteWriter(self.ledger, settings, self.telemetry, self._keeper.late)
@@ -135,6 +137,7 @@ class Collector:
             "outage ledger": self.outages.run_ledger,
             "plan": lambda: self.plan.run(self),
             "housekeeping": self._housekeeping.run,
+            "software": self._long_lists.run,
         }
         if self._remote_writer:
             tasks["remote write"] = self._remote_writer.run
@@ -214,6 +217,8 @@ class Collector:
             self._attempt("latest", what, self.latest.put, batch.agent, prepared)
             self._attempt("plan", what, self.plan.take, shown)
         self._attempt("outages", what, self.outages.take, shown, late, batch.composed)
+        if prepared.report.source == "inventory":
+            self._long_lists.wake()
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:
         reports = self.telemetry.reports

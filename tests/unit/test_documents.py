@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from haidang_agent.inventory.__main__ import linux
 from haidang_agent.inventory.windows import disks, machine, security, software, system
-from haidang_collector.intake.documents import event_body, fact_body
+from haidang_collector.intake.documents import BadDocument, event_body, fact_body
 from haidang_wire import documents
 from haidang_wire.documents import EVENTS, FACTS, INVENTORY, DeviceEvent
 
@@ -104,3 +104,33 @@ def test_what_windows_tells(kind: str) -> None:
     body = bodies[kind]()
     assert body
     check(kind, body)
+
+
+def test_a_large_body_reads_like_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is decoded in pieces: what it holds, and what is wrong with it, are the same."""
+    bodies: list[tuple[str, Any]] = [
+        (fact["kind"], fact["body"])
+        for report in json.loads(CORPUS.read_text(encoding="utf-8"))
+        for fact in report["facts"]
+    ]
+    bodies += [
+        ("software", {"packages": [{"name": f"gói {n}", "version": None} for n in range(1201)]}),
+        ("machine", {"macs": [f"mac {n}" for n in range(501)], "processors": None, "memory": {"modules": [{}] * 3}}),
+        ("neighbours", {}), ("disks", {"disks": None, "volumes": []}), ("machine", {"macs": "x"}),
+        ("software", {"packages": [{"name": "a"}] * 700 + [{"name": 3}]}), ("software", {"packages": {}}),
+        ("software", []), ("software", None), ("route", {"hops": ["a", 1]}), ("software", {"packages": [None]}),
+    ]  # fmt: skip
+
+    def read() -> list[Any]:
+        found: list[Any] = []
+        for kind, body in bodies:
+            try:
+                found.append(fact_body(kind, msgspec.Raw(json.dumps(body).encode())))
+            except BadDocument:
+                found.append(BadDocument)
+        return found
+
+    whole = read()
+    assert BadDocument in whole
+    monkeypatch.setattr("haidang_collector.intake.documents._LARGE_BYTES", 0)
+    assert read() == whole

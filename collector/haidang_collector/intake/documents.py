@@ -7,6 +7,7 @@ it afterwards finds what it should be. What is not known stays the bytes it was,
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,25 @@ from haidang_collector.ledger.tables import MAX_INTEGER
 _MAX_TEXT = 4096
 _MAX_LIST = 20_000
 _MAX_UNKNOWN_BYTES = 16_384
+_LARGE_BYTES = 65_536
+_PIECE_ENTRIES = 500
 _NUL, _REPLACEMENT = b"\\u0000", b"\\ufffd"
 
 Decoder = msgspec.json.Decoder[Any]
+
+
+def _lists_of(body: type) -> dict[str, Decoder]:
+    """The fields of a body that are lists, and what decodes one."""
+    return {
+        name: Decoder(each)
+        for name, hint in typing.get_type_hints(body).items()
+        for each in (hint, *typing.get_args(hint))
+        if typing.get_origin(each) is list
+    }
+
+
 _FACT_DECODERS: dict[str, Decoder] = {kind: Decoder(body) for kind, body in FACTS.items()}
+_LISTS: dict[str, dict[str, Decoder]] = {kind: _lists_of(body) for kind, body in {**FACTS, **EVENTS}.items()}
 _EVENT_DECODERS: dict[str, Decoder] = {kind: Decoder(body) for kind, body in EVENTS.items()}
 _DEVICE_EVENT_DECODER: Decoder = Decoder(DeviceEvent)
 
@@ -42,7 +58,7 @@ class Unknown:
 
 def fact_body(kind: str, raw: msgspec.Raw) -> dict[str, Any] | str:
     """The body of a fact: its known fields, or the text of an unknown kind. Raises BadDocument."""
-    return _body(_FACT_DECODERS.get(kind), raw)
+    return _body(kind, _FACT_DECODERS.get(kind), raw)
 
 
 def event_body(source_kind: str, kind: str, raw: msgspec.Raw) -> dict[str, Any] | str:
@@ -50,20 +66,43 @@ def event_body(source_kind: str, kind: str, raw: msgspec.Raw) -> dict[str, Any] 
     decoder = _EVENT_DECODERS.get(kind)
     if decoder is None and source_kind == "traps":
         decoder = _DEVICE_EVENT_DECODER
-    return _body(decoder, raw)
+    return _body(kind, decoder, raw)
 
 
-def _body(decoder: Decoder | None, raw: msgspec.Raw) -> dict[str, Any] | str:
+def _body(kind: str, decoder: Decoder | None, raw: msgspec.Raw) -> dict[str, Any] | str:
     data = bytes(raw)
     if _NUL in data:  # no database takes it, and no name has it
         data = data.replace(_NUL, _REPLACEMENT)
     if decoder is None:
         return _text(data)
     try:
-        document = msgspec.to_builtins(decoder.decode(data))
+        if len(data) <= _LARGE_BYTES:
+            document = msgspec.to_builtins(decoder.decode(data))
+        else:
+            document = _decode_large(_LISTS.get(kind, {}), decoder, data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadDocument(str(error)) from error
     return _bounded_object(document, "$")
+
+
+def _decode_large(known: dict[str, Decoder], decoder: Decoder, data: bytes) -> Any:
+    """The lists of a body some of their entries at a time: nothing else runs in the process while msgspec decodes.
+    Raises msgspec.DecodeError."""
+    fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    lists = {
+        name: msgspec.json.decode(fields.pop(name), type=list[msgspec.Raw])
+        for name in known.keys() & fields.keys()
+        if bytes(fields[name]) != b"null"
+    }
+    document = msgspec.to_builtins(decoder.decode(msgspec.json.encode(fields)))
+    for name, entries in lists.items():
+        decode = known[name].decode
+        document[name] = [
+            msgspec.to_builtins(entry)
+            for at in range(0, len(entries), _PIECE_ENTRIES)
+            for entry in decode(b"[" + b",".join(map(bytes, entries[at : at + _PIECE_ENTRIES])) + b"]")
+        ]
+    return document
 
 
 def _text(data: bytes) -> str:

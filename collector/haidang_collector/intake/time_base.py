@@ -13,11 +13,18 @@ from haidang_collector.ledger.tables import (
     machines,
     network_devices,
     outages,
+    software_lists,
     time_base,
 )
 
 _OPEN = (outages, downtimes)
-_SEEN = (facts.c.seen, machines.c.last_seen, machine_documents.c.seen, network_devices.c.last_seen)
+_SEEN = (
+    facts.c.seen,
+    machines.c.last_seen,
+    machine_documents.c.seen,
+    software_lists.c.seen,
+    network_devices.c.last_seen,
+)
 
 
 def redate(connection: sa.Connection, anchor: float, now: float) -> float:

@@ -29,6 +29,7 @@ from haidang_collector.ledger.tables import (
     machine_macs,
     machines,
     software,
+    software_lists,
 )
 
 SILENT_SECONDS = 30 * 86400.0
@@ -168,6 +169,7 @@ def _move_documents(connection: sa.Connection, newer: int, older: int, at: float
     }
     for kind, body in bodies[newer].items():
         if kind == "software":
+            connection.execute(sa.delete(software_lists).where(software_lists.c.machine == older))
             note(
                 connection, older, at, differences.software(_packages(connection, older), _packages(connection, newer))
             )
@@ -177,6 +179,9 @@ def _move_documents(connection: sa.Connection, newer: int, older: int, at: float
             note(connection, older, at, differences.changes(kind, bodies[older][kind], body))
         connection.execute(sa.delete(machine_documents).where(table.machine == older, table.kind == kind))
     connection.execute(sa.update(machine_documents).where(table.machine == newer).values(machine=older))
+    if connection.execute(sa.select(software_lists.c.machine).where(software_lists.c.machine == newer)).first():
+        connection.execute(sa.delete(software_lists).where(software_lists.c.machine == older))
+        connection.execute(sa.update(software_lists).where(software_lists.c.machine == newer).values(machine=older))
     if "machine" in bodies[newer]:
         connection.execute(sa.delete(machine_macs).where(machine_macs.c.machine == older))
         connection.execute(sa.update(machine_macs).where(machine_macs.c.machine == newer).values(machine=older))

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from haidang_wire.report import Fact
 
 from haidang_collector.inventory import changes as differences
-from haidang_collector.inventory import claims
+from haidang_collector.inventory import claims, software
 from haidang_collector.inventory.body import Body, dict_of, int_of, list_of, pack, text_of, texts_of, unpack
 from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.claims import Claimed
@@ -23,25 +23,13 @@ from haidang_collector.inventory.identity import Marks, likeliest
 from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger.tables import (
     MAX_INTEGER,
-    installed,
     machine_documents,
     machine_macs,
     machines,
-    software,
 )
 from haidang_collector.quotas.holdings import ROW_BYTES
 
 KINDS = frozenset(("machine", "disks", "system", "software", "security", "displays", "printers", "logon"))
-Package = tuple[str, str, str, str]  # name, version, publisher, source
-
-_MOST_PACKAGES = 20_000
-_KNOW_SOFTWARE = (
-    "INSERT INTO software (name, version, publisher, source, folded) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-_INSTALL = (
-    "INSERT INTO installed (machine, software) SELECT ?, id FROM software"
-    " WHERE name = ? AND version = ? AND publisher = ? AND source = ? ON CONFLICT DO NOTHING"
-)
 
 
 def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int | None:
@@ -58,7 +46,7 @@ def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: 
     added = 0
     for kind, body in bodies.items():
         if kind == "software":
-            added += _take_software(connection, machine, taken, body)
+            added += software.take(connection, machine, taken, body)
         else:
             added += _take_document(connection, machine, agent, kind, taken, body)
     return added
@@ -209,54 +197,3 @@ def _columns(kind: str, agent: str, body: Body) -> dict[str, Any]:
             "encrypted": all(each.get("encrypted") is True for each in volumes) if volumes else None,
         }
     return {}
-
-
-def _take_software(connection: sa.Connection, machine: int, taken: float, body: Body) -> int:
-    """The list lies in rows; its document holds the time alone, so that an older list changes nothing."""
-    table = machine_documents.c
-    which = (table.machine == machine, table.kind == "software")
-    known = connection.execute(sa.select(table.seen).where(*which)).scalar()
-    if known is not None and taken < known:
-        return 0
-    wanted = {
-        (text_of(each, "name", 300), text_of(each, "version"), text_of(each, "publisher"), text_of(each, "source", 20))
-        for each in list_of(body, "packages")[:_MOST_PACKAGES]
-        if text_of(each, "name")
-    }
-    columns = (software.c.id, software.c.name, software.c.version, software.c.publisher, software.c.source)
-    have = {
-        tuple(row[1:]): row[0]
-        for row in connection.execute(
-            sa.select(*columns)
-            .join(installed, installed.c.software == software.c.id)
-            .where(installed.c.machine == machine)
-        )
-    }
-    gone = [identifier for key, identifier in have.items() if key not in wanted]
-    new = wanted - have.keys()
-    added = _install(connection, machine, new)
-    for at in range(0, len(gone), 500):
-        some = installed.c.software.in_(gone[at : at + 500])
-        connection.execute(sa.delete(installed).where(installed.c.machine == machine, some))
-    if known is None:
-        values = {"machine": machine, "kind": "software", "body": pack({}), "since": taken, "seen": taken}
-        connection.execute(sa.insert(machine_documents).values(**values))
-        return added
-    values = {"seen": taken, **({"since": taken} if new or gone else {})}
-    connection.execute(sa.update(machine_documents).where(*which).values(**values))
-    if new or gone:
-        before = {(name, version) for name, version, _, _ in have}
-        after = {(name, version) for name, version, _, _ in wanted}
-        added += note(connection, machine, taken, differences.software(before, after))
-    return added
-
-
-def _install(connection: sa.Connection, machine: int, new: set[Package]) -> int:
-    """Note that a machine has these, by the numbers they have or get now; about how many bytes that added."""
-    # Past SQLAlchemy: a machine with a full system brings thousands at once, and everybody waits meanwhile.
-    rows = [(*package, fold(package[0])[:300]) for package in new]
-    if rows:
-        connection.exec_driver_sql(_KNOW_SOFTWARE, rows)
-        connection.exec_driver_sql(_INSTALL, [(machine, *package) for package in new])
-    # The name stands in the row, folded again, and in two indexes.
-    return sum(4 * len(name) + 2 * (len(version) + len(publisher)) + ROW_BYTES for name, version, publisher, _ in new)

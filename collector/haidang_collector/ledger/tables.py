@@ -345,6 +345,15 @@ machine_documents = Table(
     Column("seen", Float, nullable=False),
 )
 
+# Long lists of software (JSON) until they are in rows of `installed`.
+software_lists = Table(
+    "software_lists",
+    metadata,
+    Column("machine", Integer, primary_key=True),
+    Column("seen", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
 # What changed, when: `before` and `after` as people read them, empty for what came or went.
 machine_changes = Table(
     "machine_changes",
