@@ -54,7 +54,10 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     burst_reports: Annotated[Positive, Meta(description="So many of them may come at once.")] = 2_000
     facts_a_second: Annotated[
         float,
-        Meta(gt=0, description="Facts a second; 2,048 bytes of an inventory, or of devices on networks, count as one."),
+        Meta(
+            gt=0,
+            description="Facts a second; 2,048 bytes of an inventory, or 256 of devices on networks, count as one.",
+        ),
     ] = 20.0
     burst_facts: Annotated[Positive, Meta(description="So many of them may come at once.")] = 1_000
     events_a_day: Annotated[Positive, Meta(description="Events a day; those beyond it are left out.")] = 20_000

@@ -66,8 +66,7 @@ def _weight(prepared: Prepared) -> int:
     weight = 1 + len(prepared.raw) // 65_536
     weight += (len(report.events) + len(prepared.unknown_events)) // 8
     weight += len(report.facts) + len(prepared.unknown_facts)
-    # A device that is new has its maker looked up: more work a byte than a package.
-    return weight + prepared.list_bytes // (256 if report.source == "lan" else 2048)
+    return weight + prepared.list_facts
 
 
 class Deliveries:

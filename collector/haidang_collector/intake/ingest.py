@@ -43,6 +43,8 @@ _KIND = re.compile(r"[a-z][a-z0-9_]{0,99}")
 # What an agent says of, on our clock, is of our time; its own clock may be anywhere (OWN_TIMES).
 _BEGINNING = 946_684_800.0  # 2000-01-01
 _AHEAD_SECONDS = 7 * 86400.0
+# A device that is new has its maker looked up: more work a byte than a package.
+_LIST_BYTES_A_FACT = {"inventory": 2048, "lan": 256}
 _PIECE_BYTES = 65_536
 _PIECE_SAMPLES = 500
 
@@ -134,9 +136,10 @@ class Prepared:
     unknown_events: list[Unknown] = field(default_factory=list)
 
     @property
-    def list_bytes(self) -> int:
-        """Bytes of lists of which each entry is compared with what is known: software, devices on networks."""
-        return len(self.raw) if self.report.source in ("inventory", "lan") else 0
+    def list_facts(self) -> int:
+        """What lists cost of which each entry is compared with what is known, as so many facts."""
+        bytes_a_fact = _LIST_BYTES_A_FACT.get(self.report.source)
+        return len(self.raw) // bytes_a_fact if bytes_a_fact else 0
 
     def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""

@@ -203,7 +203,7 @@ class Turn:
         facts = 0
         for prepared in batch.prepared:
             facts += len(prepared.report.facts) + len(prepared.unknown_facts)
-            facts += prepared.list_bytes // 2048
+            facts += prepared.list_facts
         if more or facts:  # most deliveries are one report of samples
             now = time.monotonic()
             self.allowance.reports.spend(more, now)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ from haidang_wire.report import Fact
 from haidang_collector.inventory.body import list_of, text_of
 from haidang_collector.ledger.tables import machine_macs, machines, network_devices
 
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 KINDS = frozenset(("network",))
 SEEN_SECONDS = 7 * 86400.0
 # Of a report: as many as an agent tells. A network of /22 has a quarter.
@@ -53,9 +55,9 @@ def take(connection: sa.Connection, site: str, taken: float, fact: Fact) -> Hear
     devices = list_of(fact.body, "devices")
     found = {}
     for each in devices[:_MOST]:
-        mac, address = text_of(each, "mac", 20).lower(), _plain_address(text_of(each, "address", 45))
-        if address and netaddr.valid_mac(mac):
-            found[str(netaddr.EUI(mac, dialect=netaddr.mac_unix_expanded))] = address
+        mac, address = _plain_mac(text_of(each, "mac", 20)), _plain_address(text_of(each, "address", 45))
+        if address and mac:
+            found[mac] = address
     last_seen = _last_seen(connection, site, list(found))
     new = [mac for mac in found if mac not in last_seen]
     kept = new[: _room(connection, site)] if new else []
@@ -100,11 +102,20 @@ def _room(connection: sa.Connection, site: str) -> int:
     return max(0, _MOST_A_SITE - connection.execute(here).scalar_one())
 
 
+def _plain_mac(text: str) -> str:
+    """As agents write it, in whatever way it is written; empty for what is none."""
+    mac = text.lower()
+    if _MAC.fullmatch(mac):  # thousands of them come at once
+        return mac
+    return str(netaddr.EUI(mac, dialect=netaddr.mac_unix_expanded)) if netaddr.valid_mac(mac) else ""
+
+
 def _plain_address(text: str) -> str:
     """As everybody writes it; empty for what is none (netaddr takes `1.2.3`, which nobody behind does)."""
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
     try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
-    except ValueError:
+        return socket.inet_ntop(family, socket.inet_pton(family, text.partition("%")[0]))
+    except (OSError, ValueError):
         return ""
 
 
