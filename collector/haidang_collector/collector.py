@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from haidang_wire import __version__
@@ -28,15 +27,16 @@ from haidang_collector.identity.certificates import Certificates
 from haidang_collector.identity.peers import Peers
 from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.delivery import Deliveries
-from haidang_collector.intake.ingest import Batch, Prepared, Speaker, restore
+from haidang_collector.intake.feed import Accepted, Feed
+from haidang_collector.intake.ingest import Batch, Speaker
 from haidang_collector.intake.shares import Shares
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.turns import Intake
 from haidang_collector.inventory.software import LongLists
+from haidang_collector.lease import AlwaysHeld, Duties, Task
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
-from haidang_collector.ledger.tables import latest
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.plan.watch import PlanWatch
@@ -47,6 +47,7 @@ from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.names import Holder, Names
+from haidang_collector.registry.rights import Voice
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
@@ -72,7 +73,6 @@ class Collector:
         self.telemetry = Telemetry()
         self.time_base = TimeBase()
         self.supervision = Supervision(self.telemetry)
-        self._attempt = self.supervision.attempt
         self.disk = Disk(state_dir, settings.disk, self.telemetry)
         self.latest = Latest()
         self.registry: Registry | None = None
@@ -98,6 +98,11 @@ class Collector:
             keeper=self._keeper,
         )
         self._long_lists = LongLists(self.ledger, self._keeper, self.intake.note)
+        self.feed = Feed(self.ledger, self.supervision, settings.limits)
+        self.feed.follow("latest", self.latest.take)
+        self.feed.follow("plan", self.plan.take)
+        self.feed.follow("outages", self.outages.take)
+        self.feed.follow("software", self._wake_lists)
         self._housekeeping = Housekeeping(self.ledger, settings, self.certificates, self._deliveries, self.time_base)
         self._remote_writer = (
             RemoteWriter(self.ledger, settings, self.telemetry, self._keeper.late)
@@ -111,39 +116,39 @@ class Collector:
         await self.ledger.run(known_time.begin, now)
         await self.ledger.run(redate, self.time_base.anchor, now)
         await self._watch_once()
-        rows = await self.ledger.run(lambda connection: connection.execute(sa.select(latest)).all())
-        for row in rows:
-            self._attempt("start", f"{row.source} of {row.agent}", self._show_again, row, now)
+        for agent, taken in await self.ledger.run(identities.last_taken):
+            if agent in self.latest.agents:
+                self.latest.agents[agent].last_taken = taken
+        await self.feed.replay(self._voice, now)
         self.telemetry.info.labels(__version__, "sqlite").set(1)
         self.telemetry.start.set(now)
 
-    def _show_again(self, row: sa.Row[Any], now: float) -> None:
-        state = self.latest.agents.get(row.agent)
-        if state is None:
-            return
-        state.last_taken = max(state.last_taken, row.taken)
-        prepared = restore(row.report, row.taken, row.agent, self.speaker(row.agent).voice, self.settings.limits)
-        if prepared and prepared.expires > now:
-            self.latest.put(row.agent, prepared)
-            self.outages.take([prepared], (), row.taken)
-            self.plan.take([prepared])
+    def _voice(self, agent: str, source: str) -> Voice | None:
+        return self.speaker(agent).voice(source) if agent in self.latest.agents else None
 
     async def run(self) -> None:
         """The background tasks, until cancelled; one that fails is begun again, and the others go on."""
-        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+        tasks: dict[str, Task] = {
             "deliveries": self._deliveries.run,
             "watch": self._watch,
+            "software": self._long_lists.run,
+            "lease": Duties(AlwaysHeld(), self.supervision, self._duties()).run,
+        }
+        async with asyncio.TaskGroup() as group:
+            for name, task in tasks.items():
+                group.create_task(self.supervision.keep(name, task), name=name)
+
+    def _duties(self) -> dict[str, Task]:
+        """What one collector alone may do."""
+        duties: dict[str, Task] = {
             "outages": self.outages.run,
             "outage ledger": self.outages.run_ledger,
             "plan": lambda: self.plan.run(self),
             "housekeeping": self._housekeeping.run,
-            "software": self._long_lists.run,
         }
         if self._remote_writer:
-            tasks["remote write"] = self._remote_writer.run
-        async with asyncio.TaskGroup() as group:
-            for name, task in tasks.items():
-                group.create_task(self.supervision.keep(name, task), name=name)
+            duties["remote write"] = self._remote_writer.run
+        return duties
 
     def close(self) -> None:
         """After run() has ended."""
@@ -190,9 +195,9 @@ class Collector:
             state.stopped = outcome.stopped
         # It is stored: whatever fails now, the answer says so.
         for prepared in reversed(outcome.live):
-            self._take_in(batch, prepared, live=True)
+            self.feed.put(Accepted(batch.agent, prepared, batch.composed))
         for prepared in outcome.late:
-            self._take_in(batch, prepared, live=False)
+            self.feed.put(Accepted(batch.agent, prepared, batch.composed, is_live=False))
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
         if outcome.problem:  # a part of it is stored: it is shown, and comes again as what is known
             raise outcome.problem
@@ -209,15 +214,8 @@ class Collector:
             wait=allowance.lacking(time.monotonic())[1],
         )
 
-    def _take_in(self, batch: Batch, prepared: Prepared, *, live: bool) -> None:
-        """Show a stored report, and let those who judge by reports see it: each by itself."""
-        what = f"{prepared.report.source} of {batch.agent}"
-        shown, late = ([prepared], []) if live else ([], [prepared])
-        if live:
-            self._attempt("latest", what, self.latest.put, batch.agent, prepared)
-            self._attempt("plan", what, self.plan.take, shown)
-        self._attempt("outages", what, self.outages.take, shown, late, batch.composed)
-        if prepared.report.source == "inventory":
+    def _wake_lists(self, accepted: Accepted) -> None:
+        if accepted.prepared.report.source == "inventory":
             self._long_lists.wake()
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:

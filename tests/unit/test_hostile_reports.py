@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import SOURCES, Prepared, Refused, Speaker, prepare
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage.exposition import expose
@@ -230,7 +231,7 @@ def test_whatever_reports_hold_the_engine_and_the_plan_go_on(ledger: Ledger, exa
             prepared = (as_it_is if rightful else let_in)(speaker, given, age, world.now)
             if prepared is None:
                 continue
-            world.watch.take(() if late else [prepared], [prepared] if late else (), world.now)
+            world.watch.take(Accepted(prepared.report.agent, prepared, world.now, is_live=not late))
             plan.take(prepared)
             world.run(8)
             engine = world.watch.engine

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
@@ -103,7 +104,7 @@ class World:
             self.now,
             Limits(),
         )
-        self.watch.take(() if late else [prepared], [prepared] if late else (), self.now)
+        self.watch.take(Accepted(agent, prepared, self.now, is_live=not late))
 
     def counted(self, what: str = "") -> float:
         """How much was left out (unusable), or not believed, of one thing or of all."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from haidang_collector.intake.clock import Clock
+from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import SOURCES, Prepared
 from haidang_collector.registry.rights import ABOUT_DEVICES
 
@@ -60,6 +61,11 @@ class Latest:
     def enrol(self, agent: str, site: str, *, stopped: bool = False) -> None:
         """Know an agent before its first report."""
         self.agents.setdefault(agent, AgentState(site, stopped))
+
+    def take(self, accepted: Accepted) -> None:
+        """Of the feed: what is live."""
+        if accepted.is_live:
+            self.put(accepted.agent, accepted.prepared)
 
     def put(self, agent: str, prepared: Prepared) -> None:
         """Expose a report, if it is newer than what its source has there."""

@@ -90,6 +90,12 @@ def list_agents(connection: sa.Connection) -> list[Agent]:
     return [Agent(*row) for row in connection.execute(sa.select(*columns).order_by(agents.c.site, agents.c.id))]
 
 
+def last_taken(connection: sa.Connection) -> list[tuple[str, float]]:
+    """When what is known of each agent was taken, at the latest."""
+    query = sa.select(latest.c.agent, sa.func.max(latest.c.taken)).group_by(latest.c.agent)
+    return [(agent, taken) for agent, taken in connection.execute(query)]
+
+
 def require_agent(connection: sa.Connection, identifier: str) -> str:
     """The site of an agent that may speak. Raises IdentityError for one that is unknown or revoked."""
     refusal = may_speak(connection, {identifier})[identifier]

@@ -118,6 +118,7 @@ class Writer:
         self._changed: dict[Chunk, bytearray] = {}
         self._shown: dict[tuple[str, str], Shown] = {}
         self._shown_changed: dict[tuple[str, str], Shown] = {}
+        self._position: int | None = None  # the last one given in `latest`
         self._now = 0.0
         self._anchor = self._dated_by = 0.0
 
@@ -220,6 +221,7 @@ class Writer:
                 "source": report.source,
                 "taken": prepared.taken,
                 "report": prepared.raw,
+                "position": self._next_position(connection),
             }
             if lifecycle:
                 outcome.stopped = any(event.kind == "agent_stopped" for event in report.events)
@@ -235,6 +237,12 @@ class Writer:
                     )
                 else:
                     outcome.leave_out(prepared, Counter(late=1))
+
+    def _next_position(self, connection: sa.Connection) -> int:
+        if self._position is None:
+            self._position = connection.execute(_LAST_POSITION).scalar_one()
+        self._position += 1
+        return self._position
 
     def _over_quota(self, connection: sa.Connection, prepared: Prepared, holding: Holding) -> str:
         """The quota that a report as a whole would pass, or empty."""
@@ -397,7 +405,8 @@ def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
 
 
 _UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
-_UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report"])
+_UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report", "position"])
+_LAST_POSITION = sa.select(sa.func.coalesce(sa.func.max(latest.c.position), 0))
 _BITS = sa.select(delivered.c.bits).where(
     delivered.c.agent == sa.bindparam("of"),
     delivered.c.epoch == sa.bindparam("in"),

@@ -121,6 +121,7 @@ latest = Table(
     Column("source", String(100), primary_key=True),
     Column("taken", Float, nullable=False),
     Column("report", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),  # in the order in which they became durable
 )
 
 # The time `latest` is dated by: in this boot, the Unix time at which the steady clock says zero.

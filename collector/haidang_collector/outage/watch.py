@@ -8,13 +8,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from haidang_wire.report import Fact
 
+from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.intake.time_base import redate
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -126,14 +127,14 @@ class Watch:
         self._keeper.begin_again()
         self._windows_due = self._month_due = self._cables_due = 0.0
 
-    def take(self, live: Iterable[Prepared], late: Iterable[Prepared], composed: float) -> None:
-        """What a delivery held that was composed then."""
+    def take(self, accepted: Accepted) -> None:
+        """Of the feed: what is live, and what late reports prove."""
         if self.engine is None or self._proofs is None:
             return
-        for prepared in live:
-            self._take_live(self.engine, prepared, composed)
-        for prepared in late:
-            self._take_late(self.engine, self._proofs, prepared)
+        if accepted.is_live:
+            self._take_live(self.engine, accepted.prepared, accepted.composed)
+        else:
+            self._take_late(self.engine, self._proofs, accepted.prepared)
 
     def _take_live(self, engine: Engine, prepared: Prepared, composed: float) -> None:
         if engine.evidence.take(prepared, composed):

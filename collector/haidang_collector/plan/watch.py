@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.exposition.text import families_of
-from haidang_collector.intake.ingest import Prepared
+from haidang_collector.intake.feed import Accepted
 from haidang_collector.inventory import counts
 from haidang_collector.inventory.counts import Counts
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -64,10 +64,11 @@ class PlanWatch:
         """The families to expose, as text; none while a ledger that fails or hangs keeps them from being made."""
         return self._blocks if 0 <= self._clock() - self._made <= _CURRENT_SECONDS else []
 
-    def take(self, live: Iterable[Prepared]) -> None:
-        """What a delivery held."""
-        for prepared in live:
-            self.evidence.take(prepared)
+    def take(self, accepted: Accepted) -> None:
+        """Of the feed: what is live."""
+        if not accepted.is_live:
+            return
+        self.evidence.take(accepted.prepared)
         if self.evidence.disbelieved:
             self._telemetry.disbelieved.labels("count").inc(self.evidence.disbelieved)
             self.evidence.disbelieved = 0
