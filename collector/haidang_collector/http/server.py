@@ -73,7 +73,7 @@ async def _serve(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     # A large delivery is decoded in a thread of its own, which may keep the event loop waiting only so long.
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.0002)
     tls = Tls(collector.authority, settings.names)
     config = uvicorn.Config(
         create_app(collector, door),
