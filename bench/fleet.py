@@ -24,8 +24,8 @@ import uvloop
 from common import BIN, cpu_seconds, folder, free_port, running
 from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Authority, new_key_and_request
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 

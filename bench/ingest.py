@@ -24,7 +24,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.http.app import create_app
 from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Issued, Presented
-from haidang_collector.ledger.audit import Principal
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.settings import Settings

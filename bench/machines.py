@@ -30,8 +30,8 @@ from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.authority import Authority, new_key_and_request
 from haidang_collector.identity.files import write_private
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.model import Registry
 

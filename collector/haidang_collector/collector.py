@@ -35,11 +35,11 @@ from haidang_collector.intake.turns import Intake
 from haidang_collector.inventory.software import LongLists
 from haidang_collector.lease import AlwaysHeld, Duties, Task
 from haidang_collector.ledger import known_time
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.plan.watch import PlanWatch
+from haidang_collector.principals import Principal
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.allowances import Allowance, Quotas
 from haidang_collector.quotas.holdings import Keeper

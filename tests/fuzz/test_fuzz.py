@@ -20,8 +20,8 @@ import yaml
 from haidang_collector.collector import Collector
 from haidang_collector.identity import agents as identities
 from haidang_collector.intake.documents import BadDocument, event_body, fact_body
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.problems import Problem
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry

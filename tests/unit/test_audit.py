@@ -19,9 +19,10 @@ from alembic.config import Config
 from haidang_collector.cli.backup import backup, restore
 from haidang_collector.identity.authority import Authority
 from haidang_collector.ledger import audit, database
-from haidang_collector.ledger.audit import Action, Principal, Wanted
+from haidang_collector.ledger.audit import Action, Wanted
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import store as kept
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 

@@ -25,9 +25,9 @@ from haidang_collector.identity.authority import (
 )
 from haidang_collector.identity.certificates import Certificates
 from haidang_collector.ledger import audit, database
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import certificates as table
+from haidang_collector.principals import Principal
 from haidang_collector.problems import Problem
 
 DAY = 86400.0

@@ -20,7 +20,6 @@ from haidang_collector.intake.clock import TimeBase
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.time_base import redate
 from haidang_collector.intake.writer import Outcome, Writer
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.ledger.tables import measured as spans
@@ -31,6 +30,7 @@ from haidang_collector.plan.evidence import Appliance
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
 from haidang_collector.plan.watch import PlanWatch
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry
 from haidang_collector.registry.model import Registry

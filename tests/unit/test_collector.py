@@ -17,8 +17,8 @@ from haidang_collector.intake import facts
 from haidang_collector.intake.clock import Clock
 from haidang_collector.intake.ingest import Batch, Speaker, prepare, read_delivery
 from haidang_collector.intake.writer import Shown, Writer
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import RegistryError, load_registry

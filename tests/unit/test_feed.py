@@ -12,8 +12,8 @@ from haidang_collector.identity import agents as identities
 from haidang_collector.intake.feed import Accepted, Feed
 from haidang_collector.intake.ingest import Batch, Speaker, read_delivery
 from haidang_collector.intake.writer import Writer
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.registry.rights import Rights
 from haidang_collector.settings import Limits
 from haidang_collector.supervision import Supervision

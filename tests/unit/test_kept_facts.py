@@ -23,8 +23,8 @@ from haidang_collector.intake.ingest import Batch, Speaker, read_delivery
 from haidang_collector.intake.writer import Outcome, Writer
 from haidang_collector.inventory import lan
 from haidang_collector.ledger import tables
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.settings import Limits, Quotas
 from haidang_collector.telemetry import Telemetry

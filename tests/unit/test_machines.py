@@ -15,9 +15,9 @@ from haidang_collector.inventory import changes, claims, counts, lan, search, st
 from haidang_collector.inventory.identity import Marks, choose
 from haidang_collector.inventory.support import support_ends
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import events, machine_changes, machine_documents, machine_macs, machines
+from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
 from haidang_wire.report import Fact
 from hypothesis import HealthCheck, given, settings

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from haidang_collector.console.view import view
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import downtimes, outages
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.exposition import expose
 from haidang_collector.plan.watch import PlanWatch
+from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
 from haidang_collector.telemetry import Telemetry
 

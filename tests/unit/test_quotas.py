@@ -19,8 +19,8 @@ from haidang_collector.intake.ingest import Batch, Speaker, pieces, read_deliver
 from haidang_collector.intake.turns import Room
 from haidang_collector.intake.writer import Outcome
 from haidang_collector.ledger import housekeeping, tables
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.allowances import WORST, Bucket, Quotas, cost
 from haidang_collector.settings import Disk as DiskSettings

@@ -14,13 +14,13 @@ import pytest
 import sqlalchemy as sa
 from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import Speaker, prepare
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages, time_base
 from haidang_collector.ledger.tables import registry as registries
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.watch import Watch
+from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry

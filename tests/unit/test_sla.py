@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Says, Seen, Window
 from haidang_collector.outage.remarks import Remark
+from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
 from haidang_collector.reports.sla import Report, as_csv, as_pdf, table
 from haidang_wire.errors import HaidangError

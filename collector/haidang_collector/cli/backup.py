@@ -19,8 +19,9 @@ from haidang_wire.errors import HaidangError
 
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.principals import Principal
 
 _DATABASE = "collector.db"
 _NEEDED = (_DATABASE, "ca.key", "ca.pem")

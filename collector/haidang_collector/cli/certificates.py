@@ -27,8 +27,9 @@ from haidang_collector.identity.authority import (
 from haidang_collector.identity.certificate_rows import Certificate
 from haidang_collector.identity.files import write_private
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.principals import Principal
 from haidang_collector.settings import Settings, read_secret
 
 _NAMED = 20

@@ -22,10 +22,10 @@ from haidang_collector.identity import tokens
 from haidang_collector.identity.authority import Authority
 from haidang_collector.intake import quarantine
 from haidang_collector.inventory import claims
-from haidang_collector.ledger.audit import Principal
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as outages
+from haidang_collector.principals import Principal
 from haidang_collector.printable import plain
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.file import load_registry

@@ -16,6 +16,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.console.boards import Boards, PrometheusError, load, names
 from haidang_collector.console.texts import LANGUAGES, TEXTS
 from haidang_collector.console.view import view
+from haidang_collector.principals import Right
 from haidang_collector.problems import Problem
 
 _STATIC = {"style.css": "text/css", "script.js": "text/javascript"}
@@ -36,7 +37,7 @@ def router(collector: Collector) -> APIRouter:
     def signed_in(request: Request) -> Response | None:
         """The page that says how to sign in, for whoever has not."""
         try:
-            collector.peers.require_operator(request.scope)
+            collector.peers.require(request.scope, Right.LOOK)
         except Problem:
             return _page(pages, request, "sign_in.html", 401)
         return None

@@ -27,6 +27,7 @@ from haidang_collector.identity import agents as identities
 from haidang_collector.identity.authority import Issued
 from haidang_collector.identity.certificate_rows import CertificateError
 from haidang_collector.ledger.database import LedgerError
+from haidang_collector.principals import Right
 from haidang_collector.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def router(collector: Collector) -> APIRouter:
     )
     async def reports(request: Request) -> Response:
         """Take reports in (compressed with gzip or not). Answered when what it holds is durable."""
-        agent = collector.peers.require_agent(request.scope).name
+        agent = collector.peers.require(request.scope, Right.REPORT).name
         speaker = collector.speaker(agent)
         collector.disk.require_room()
         async with collector.intake.turn(agent, request) as turn:
@@ -228,11 +229,13 @@ def router(collector: Collector) -> APIRouter:
     )
     async def renew(request: Request) -> Certificate:
         """A new certificate for the agent whose certificate the request came with."""
-        peer = collector.peers.require_agent(request.scope)
+        agent = collector.peers.require(request.scope, Right.REPORT).name
+        shown = collector.peers.of(request.scope)
+        assert shown is not None  # what may report has a certificate
         wanted = await read_model(request, RenewRequest)
-        collector.intake.require_renewal(peer.name)
+        collector.intake.require_renewal(agent)
         try:
-            site, issued = await collector.renew(peer, wanted.request)
+            site, issued = await collector.renew(shown, wanted.request)
         except HaidangError as error:
             telemetry.renewals.labels("refused").inc()
             if isinstance(error, LedgerError):
@@ -240,12 +243,12 @@ def router(collector: Collector) -> APIRouter:
             status = 403 if isinstance(error, identities.IdentityError | CertificateError) else 400
             raise Problem(status, "renewal", str(error)) from error
         telemetry.renewals.labels("accepted").inc()
-        return certificate(peer.name, site, issued)
+        return certificate(agent, site, issued)
 
     @routes.get("/v1/assignment", response_model=AssignmentDocument, responses=problems(401, 403, 503))
     async def assignment(request: Request) -> Response:
         """Who the agent is here, and what it is to watch. A receipt names the version (ETag) that is in force."""
-        agent = collector.peers.require_agent(request.scope).name
+        agent = collector.peers.require(request.scope, Right.REPORT).name
         site = collector.site_of(agent)
         wanted = collector.assignments.of(agent, site)
         headers = {"ETag": f'"{wanted.version}"', "Cache-Control": "no-cache"}
@@ -256,7 +259,7 @@ def router(collector: Collector) -> APIRouter:
     @routes.get("/v1/time", response_model=None, responses=problems(401, 403))
     async def read_clock(request: Request) -> Response:
         """A reading of the collector's steady clock, for the reference of an agent's next delivery."""
-        collector.peers.require_agent(request.scope)
+        collector.peers.require(request.scope, Right.REPORT)
         return Response(msgspec.json.encode({"clock": collector.time_base.read()}), media_type="application/json")
 
     @routes.get("/v1/ca.pem", response_class=PlainTextResponse)

@@ -12,6 +12,7 @@ from haidang_collector.http.bodies import problems
 from haidang_collector.http.operations import Time
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Entry, Wanted
+from haidang_collector.principals import Right
 
 _Text = Annotated[str, Field(max_length=200)]
 
@@ -40,7 +41,7 @@ def router(collector: Collector) -> APIRouter:
     ) -> Page:
         """Changes by command and over HTTP: by `who` (a name), `what` (an action, or its part before the dot), on
         which `object`."""
-        collector.peers.require_operator(request.scope)
+        collector.peers.require(request.scope, Right.LOOK)
         wanted = Wanted(begins, ends, who, what, object, older_than)
         found = await collector.ledger.run(audit.find, wanted, limit)
         return Page(entries=found, older_than=found[-1].id if len(found) == limit else None)

@@ -15,7 +15,7 @@ from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.inventory import claims, export, lan, search
 from haidang_collector.inventory.claims import Decision, NoSuchClaim
 from haidang_collector.inventory.search import Filter
-from haidang_collector.ledger.audit import Principal
+from haidang_collector.principals import Right
 from haidang_collector.problems import Problem
 
 _Text = Annotated[str, Field(max_length=200)]
@@ -160,10 +160,10 @@ Wanted = Annotated[Filter, Depends(_filter)]
 def router(collector: Collector) -> APIRouter:
     """The inventory of this collector."""
 
-    def require_operator(request: Request) -> Principal:
-        return collector.peers.require_operator(request.scope)
+    def require_look(request: Request) -> None:
+        collector.peers.require(request.scope, Right.LOOK)
 
-    routes = APIRouter(dependencies=[Depends(require_operator)])
+    routes = APIRouter(dependencies=[Depends(require_look)])
     ledger = collector.ledger
 
     @routes.get("/v1/machines", response_model=Machines, responses=problems(401, 422, 503))
@@ -203,7 +203,7 @@ def router(collector: Collector) -> APIRouter:
     )
     async def remove(request: Request, number: _Number) -> None:
         """The machine is out of use: neither counted nor missed, until it is seen again."""
-        principal = require_operator(request)
+        principal = collector.peers.require(request.scope, Right.CHANGE)
         if not await ledger.run(search.remove, principal, number, time.time()):
             raise Problem(404, "not_found", f"there is no machine {number}")
 
@@ -213,7 +213,7 @@ def router(collector: Collector) -> APIRouter:
     )  # fmt: skip
     async def decide(request: Request, number: _Number) -> dict[str, Any]:
         """End the dispute of a machine that claims to be another site's; the machine it is from now on."""
-        principal = require_operator(request)
+        principal = collector.peers.require(request.scope, Right.CHANGE)
         wanted = await read_model(request, Claim)
 
         def settle(connection: Any) -> dict[str, Any] | None:

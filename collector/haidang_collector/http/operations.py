@@ -14,6 +14,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.http.bodies import body, problems, read_model
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.model import Outage
+from haidang_collector.principals import Right
 from haidang_collector.problems import Problem
 
 _LONGEST_WORK_SECONDS = 90 * 86400.0
@@ -62,14 +63,14 @@ def router(collector: Collector) -> APIRouter:
     @routes.get("/v1/outages", response_model=list[OutageDocument], responses=problems(401, 422, 503))
     async def outages(request: Request, begins: Time = 0.0, ends: Time | None = None) -> list[dict[str, Any]]:
         """Outages that were open at any time between, the first first."""
-        collector.peers.require_operator(request.scope)
+        collector.peers.require(request.scope, Right.LOOK)
         found = await collector.ledger.run(kept.between, begins, time.time() if ends is None else ends)
         return [_document(outage, officials) for outage, officials in found]
 
     @routes.get("/v1/maintenance", response_model=list[PlannedWork], responses=problems(401, 503))
     async def planned(request: Request) -> list[dict[str, Any]]:
         """Planned work that is not over, the first first."""
-        collector.peers.require_operator(request.scope)
+        collector.peers.require(request.scope, Right.LOOK)
         return [asdict(each) for each in await collector.ledger.run(kept.list_planned, time.time())]
 
     @routes.post(
@@ -78,7 +79,7 @@ def router(collector: Collector) -> APIRouter:
     )  # fmt: skip
     async def plan(request: Request) -> dict[str, Any]:
         """Plan work: outages of it page nobody, and its time counts in no SLA."""
-        principal = collector.peers.require_operator(request.scope)
+        principal = collector.peers.require(request.scope, Right.CHANGE)
         work = await read_model(request, Work)
         if collector.registry is None or not collector.registry.is_site_or_circuit(work.element):
             raise Problem(422, "malformed", f"there is no site or circuit {work.element!r}", field="element")
@@ -95,7 +96,7 @@ def router(collector: Collector) -> APIRouter:
     )
     async def end(request: Request, number: Annotated[int, Field(ge=0, le=2**53)]) -> dict[str, Any]:
         """The work is over now, or does not take place."""
-        principal = collector.peers.require_operator(request.scope)
+        principal = collector.peers.require(request.scope, Right.CHANGE)
         try:
             return asdict(await collector.ledger.run(kept.end_planned, principal, number, time.time()))
         except kept.NoSuchWork as error:

@@ -12,6 +12,7 @@ from haidang_collector.exposition import text as exposition
 from haidang_collector.http.bodies import problems
 from haidang_collector.http.door import Door, visitor_of
 from haidang_collector.outage import exposition as outages
+from haidang_collector.principals import Right
 
 
 def router(collector: Collector, door: Door) -> APIRouter:
@@ -22,7 +23,7 @@ def router(collector: Collector, door: Door) -> APIRouter:
     @routes.get("/metrics", response_model=None, responses=problems(401))
     async def metrics(request: Request) -> Response:
         """The latest live value of every series (text format 0.0.4 or OpenMetrics 1.0)."""
-        collector.peers.require_reader(request.scope)
+        collector.peers.require(request.scope, Right.SCRAPE)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
         families = exposition.expose(
             collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.judged,
@@ -40,7 +41,7 @@ def router(collector: Collector, door: Door) -> APIRouter:
     @routes.get("/metrics/outages", response_model=None, responses=problems(401))
     async def outage_metrics(request: Request) -> Response:
         """Sites, circuits and outages as they are now: small, to be asked every second."""
-        collector.peers.require_reader(request.scope)
+        collector.peers.require(request.scope, Right.SCRAPE)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
         engine, judges = collector.engine, collector.outages.engine is not None
         text = outages.expose(engine, openmetrics=openmetrics, stalled=judges and engine is None)
@@ -49,7 +50,7 @@ def router(collector: Collector, door: Door) -> APIRouter:
     @routes.get("/sd/collector", responses=problems(401))
     async def sd_collector(request: Request) -> JSONResponse:
         """Prometheus HTTP service discovery: this collector."""
-        collector.peers.require_reader(request.scope)
+        collector.peers.require(request.scope, Right.SCRAPE)
         host = request.headers.get("host", "")
         labels = {"instance": collector.settings.scrape_instance}
         return JSONResponse([{"targets": [host], "labels": labels}])

@@ -12,8 +12,9 @@ from haidang_wire.errors import HaidangError
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.authority import Issued
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import agents, latest
+from haidang_collector.principals import Principal
 
 
 class IdentityError(HaidangError):

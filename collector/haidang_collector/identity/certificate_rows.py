@@ -15,8 +15,9 @@ from haidang_wire.errors import HaidangError
 
 from haidang_collector.identity.authority import KINDS, LONGEST_DAYS, Issued, Presented
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import certificates, revocations, unlisted
+from haidang_collector.principals import Principal
 
 _DAY = 86400.0
 KEPT_ENDED_SECONDS = 30 * _DAY

@@ -10,8 +10,9 @@ from sqlalchemy.dialects.sqlite import insert
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest
+from haidang_collector.principals import Principal
 from haidang_collector.registry.names import Names
 
 _DAY_SECONDS = 86400.0

@@ -16,11 +16,17 @@ from haidang_wire.errors import HaidangError
 
 from haidang_collector.identity.authority import Authority, Presented, presented
 from haidang_collector.identity.certificates import Certificates
-from haidang_collector.ledger.audit import Principal
+from haidang_collector.principals import Principal, Right
 from haidang_collector.problems import Problem
 from haidang_collector.settings import Settings, read_secret
 
 HEADER = b"client-cert"
+_NEEDED = {
+    Right.REPORT: "an agent's client certificate of this collector's CA is needed",
+    Right.SCRAPE: "the scrape token or a scraper's certificate is needed",
+    Right.LOOK: "an operator's certificate of this collector's CA is needed",
+    Right.CHANGE: "an operator's certificate of this collector's CA is needed",
+}
 
 
 class Peers:
@@ -56,27 +62,29 @@ class Peers:
         except (ValueError, binascii.Error, HaidangError) as error:
             raise Problem(401, "identity", f"the certificate the proxy passed on is not accepted: {error}") from error
 
-    def require_agent(self, scope: Mapping[str, Any]) -> Presented:
-        """The agent. Raises Problem 401 or 403."""
-        peer = self.of(scope)
-        if peer is None or peer.kind != "agent":
-            raise Problem(401, "identity", "an agent's client certificate of this collector's CA is needed")
-        return peer
+    def principal(self, scope: Mapping[str, Any]) -> Principal:
+        """Who asks: as a certificate or the scrape token says, else nobody. Raises Problem 401 or 403 for a
+        certificate that does not count."""
+        shown = self.of(scope)
+        kind, name = (shown.kind, shown.name) if shown else ("nobody", "")
+        return Principal(kind, name, self.origin(scope))
+
+    def require(self, scope: Mapping[str, Any], right: Right) -> Principal:
+        """Who asks, when he may. Raises Problem 401 or 403."""
+        if right is Right.SCRAPE and self._scrapes(scope):
+            return Principal("scraper", "", self.origin(scope))
+        principal = self.principal(scope)
+        if not principal.may(right):
+            raise Problem(401, "identity", _NEEDED[right])
+        return principal
 
     def proven_agent(self, scope: Mapping[str, Any]) -> str | None:
         """The agent whose certificate came with a request that needs none, if it counts."""
         try:
-            peer = self.of(scope)
+            principal = self.principal(scope)
         except Problem:
             return None
-        return peer.name if peer and peer.kind == "agent" else None
-
-    def require_operator(self, scope: Mapping[str, Any]) -> Principal:
-        """The operator, for the audit of what he changes. Raises Problem 401 or 403."""
-        peer = self.of(scope)
-        if peer is None or peer.kind != "operator":
-            raise Problem(401, "identity", "an operator's certificate of this collector's CA is needed")
-        return Principal("operator", peer.name, self.origin(scope))
+        return principal.name if principal.kind == "agent" else None
 
     def origin(self, scope: Mapping[str, Any]) -> str:
         """The address a request comes from; behind a trusted proxy what the proxy says, and the proxy."""
@@ -88,20 +96,15 @@ class Peers:
         last = said[-1].rpartition(b",")[2].strip().decode("latin-1") if said else ""
         return f"{last} via {client}" if _is_address(last) else client
 
-    def require_reader(self, scope: Mapping[str, Any]) -> None:
-        """Whether /metrics and /sd may be read: by this machine itself, with the scrape token,
-        or with a scraper's certificate. Raises Problem 401 or 403."""
+    def _scrapes(self, scope: Mapping[str, Any]) -> bool:
+        """Whether /metrics and /sd may be read without a certificate: with the scrape token, or, where there is none,
+        by this machine itself."""
         client = (scope.get("client") or ("", 0))[0]
-        if self._token:
-            wanted = b"Bearer " + self._token
-            for name, value in scope["headers"]:
-                if name == b"authorization" and hmac.compare_digest(value, wanted):
-                    return
-        elif client not in self._proxies and _is_loopback(client):
-            return
-        peer = self.of(scope)
-        if peer is None or peer.kind != "scraper":
-            raise Problem(401, "identity", "the scrape token or a scraper's certificate is needed")
+        if not self._token:
+            return client not in self._proxies and _is_loopback(client)
+        wanted = b"Bearer " + self._token
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        return any(hmac.compare_digest(value, wanted) for value in given)
 
 
 def _parse(value: bytes) -> x509.Certificate:

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from haidang_collector.identity.agents import IdentityError
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import tokens
+from haidang_collector.principals import Principal
 from haidang_collector.registry.store import load_registry
 
 

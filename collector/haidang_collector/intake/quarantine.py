@@ -14,8 +14,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.intake.ingest import Rejected
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import quarantine
+from haidang_collector.principals import Principal
 
 _REPORT_BYTES = 65_536
 _ROWS_AN_AGENT = 20

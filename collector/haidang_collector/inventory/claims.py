@@ -20,7 +20,7 @@ from haidang_collector.inventory.body import unpack
 from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.history import note
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import (
     events,
     installed,
@@ -31,6 +31,7 @@ from haidang_collector.ledger.tables import (
     software,
     software_lists,
 )
+from haidang_collector.principals import Principal
 
 SILENT_SECONDS = 30 * 86400.0
 Decision = Literal["moved", "other", "refused"]

@@ -13,8 +13,9 @@ from haidang_collector.inventory.body import unpack
 from haidang_collector.inventory.claims import OPEN
 from haidang_collector.inventory.fold import fold
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import installed, machine_changes, machine_documents, machines, software
+from haidang_collector.principals import Principal
 
 MISSING_SECONDS = 30 * 86400.0
 LOW_FREE_RATIO = 0.1

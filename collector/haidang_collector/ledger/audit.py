@@ -8,13 +8,10 @@ alone, which leaves a row that says so.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import json
 import math
-import os
 import re
-import socket
 import sqlite3
 import time
 from collections import Counter
@@ -29,6 +26,7 @@ import sqlalchemy as sa
 
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import audit
+from haidang_collector.principals import Principal
 from haidang_collector.printable import CsvWriter, plain
 
 # What a row may hold, so that nobody's change fills the ledger: a text, a list or object, a level, the whole.
@@ -58,29 +56,6 @@ class Action(StrEnum):
     MACHINE_DECIDE = "machine.decide"
     STATE_RESTORE = "state.restore"
     AUDIT_REMOVE = "audit.remove"
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who does something. `kind` is `operator` (name: its certificate's), `command` (the system user's, sudo's when
-    it says one), `token` (the id of the one that enrols) or `collector` (itself); `origin` is the address it comes
-    from, or `user@host` of a command."""
-
-    kind: str
-    name: str
-    origin: str
-
-    @classmethod
-    def of_command(cls) -> Principal:
-        """Who runs this process. sudo's word for who called it counts as much as any of root's: the user the kernel
-        knows stands in `origin`."""
-        user = _user()
-        return cls("command", os.environ.get("SUDO_USER") or user, f"{user}@{socket.gethostname()}")
-
-    @classmethod
-    def itself(cls) -> Principal:
-        """The collector, of its own accord."""
-        return cls("collector", "housekeeping", f"{_user()}@{socket.gethostname()}")
 
 
 @dataclass(frozen=True)
@@ -238,14 +213,3 @@ def _plain(text: str, most: int) -> str:
 
 def _read(text: str | None) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
-
-
-def _user() -> str:
-    try:
-        import pwd
-    except ImportError:  # Windows
-        return getpass.getuser()
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user without a name
-        return str(os.getuid())

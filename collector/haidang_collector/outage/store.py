@@ -13,13 +13,14 @@ from haidang_wire.errors import HaidangError
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage import spans as measured
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.sla import Record
+from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
 
 log = logging.getLogger(__name__)

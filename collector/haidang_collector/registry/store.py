@@ -7,8 +7,9 @@ import time
 import sqlalchemy as sa
 
 from haidang_collector.ledger import audit
-from haidang_collector.ledger.audit import Action, Principal
+from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import registry
+from haidang_collector.principals import Principal
 from haidang_collector.registry.changes import difference
 from haidang_collector.registry.model import Registry
 
