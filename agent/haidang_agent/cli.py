@@ -18,7 +18,8 @@ from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import to_identifier
 
-from haidang_agent.config import AgentConfig, load_config
+from haidang_agent.config import DEFAULT_CONFIG, AgentConfig, load_config
+from haidang_agent.platform.system import START_COMMAND, log_handler, refuse_anothers, serve
 from haidang_agent.texts import language, say, shown
 
 # Other modules are imported where a command needs them: `run` keeps in memory what it imports.
@@ -31,9 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument(
-            "--config", type=Path, help="configuration file (default: /etc/haidang/agent.toml if it exists)"
-        )
+        sub.add_argument("--config", type=Path, help=f"configuration file (default: {DEFAULT_CONFIG} if it exists)")
         sub.add_argument("--state-dir", type=Path, help="folder of identity and spool, instead of the configured one")
         sub.add_argument("--language", choices=("en", "vi"), help="language of messages (default: the environment's)")
         return sub
@@ -84,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         "enrol": _enrol, "run": _run, "once": _once, "status": _status, "doctor": _doctor,
         "device": _snmp, "discover": _snmp, "profiles": _snmp,
     }  # fmt: skip
-    _log_to_stderr("warning")
+    _log("warning")
     try:
         return commands[options.command](options)
     except HaidangError as error:
@@ -112,10 +111,10 @@ class _Shown(logging.Formatter):
         return "\n".join(shown(line) for line in super().formatException(ei).split("\n"))
 
 
-def _log_to_stderr(level: str) -> None:
+def _log(level: str) -> None:
     root = logging.getLogger()
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = log_handler()
         handler.setFormatter(_Shown("%(levelname)s %(message)s"))
         root.addHandler(handler)
     root.setLevel(level.upper())
@@ -146,7 +145,7 @@ def _enrol(options: argparse.Namespace) -> int:
         ca_fingerprint=options.ca_fingerprint,
         timeout=config.uplink.timeout_seconds,
     )
-    run = "systemctl start haidang-agent" if str(state_dir) == AgentConfig().state_dir else "haidang-agent run"
+    run = START_COMMAND if str(state_dir) == AgentConfig().state_dir else "haidang-agent run"
     print(shown(say("enrolled", lang, agent=identity.agent, site=identity.site, until=_date(identity.ends), run=run)))
     return 0
 
@@ -155,21 +154,10 @@ def _run(options: argparse.Namespace) -> int:
     from haidang_agent.service import Service
 
     config = _config(options)
-    _refuse_anothers(Path(config.state_dir))
-    _log_to_stderr(config.log_level)
-    return Service(config).run()
-
-
-def _refuse_anothers(state_dir: Path) -> None:
-    """As root, in the folder of the agent's user: what root leaves there that user can't use."""
-    from haidang_agent.platform.files import is_root
-
-    owner = state_dir.stat().st_uid if state_dir.exists() else 0
-    if is_root() and owner != 0:
-        raise HaidangError(
-            f"belongs to the user with the number {owner}", where=str(state_dir),
-            remedy=f"Run: setpriv --reuid {owner} --init-groups haidang-agent run",
-        )  # fmt: skip
+    refuse_anothers(Path(config.state_dir))
+    _log(config.log_level)
+    service = Service(config)
+    return serve(service.run, service.stop)
 
 
 def _once(options: argparse.Namespace) -> int:

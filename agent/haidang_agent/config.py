@@ -14,13 +14,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 from haidang_wire.errors import ConfigError
 
 from haidang_agent.platform import files
+from haidang_agent.platform.system import CONFIGURATION_FOLDER, STATE_FOLDER
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-DEFAULT_CONFIG = Path("/etc/haidang/agent.toml")
+DEFAULT_CONFIG = CONFIGURATION_FOLDER / "agent.toml"
 
 
 def key(default: Any, doc: str, *, minimum: float | None = None) -> Any:
@@ -69,7 +70,7 @@ class PathsConfig(SourceConfig):
     interval_seconds: float = key(15.0, "Time between two reports of the figures; a change is said at once.", minimum=1)
     probe_seconds: float = key(1.0, "Time between two probes of a path.", minimum=0.1)
     packets_a_second: float = key(5000.0, "Most packets a second, over all paths.", minimum=10)
-    keys_file: str = key("/etc/haidang/stamp.toml", "File of `[NAME]` STAMP keys, mode 0600.")
+    keys_file: str = key(str(CONFIGURATION_FOLDER / "stamp.toml"), "File of `[NAME]` STAMP keys, mode 0600.")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ReflectorConfig(SourceConfig):
     allowed: str = key("10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7", "Networks whose packets are answered.")
     a_second: float = key(20.0, "Most packets a second of one sender that are answered.", minimum=1)
     key_name: str = key("", "Name of the key packets must be signed with; empty for unauthenticated mode.")
-    keys_file: str = key("/etc/haidang/stamp.toml", "File of `[NAME]` STAMP keys, mode 0600.")
+    keys_file: str = key(str(CONFIGURATION_FOLDER / "stamp.toml"), "File of `[NAME]` STAMP keys, mode 0600.")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class SnmpConfig(SourceConfig):
     at_once: int = key(
         6, "Most devices whose tables are read at the same time; each takes about 0.3 MB meanwhile.", minimum=1
     )
-    credentials_file: str = key("/etc/haidang/snmp.toml", "File of `[NAME]` credentials, mode 0600.")
+    credentials_file: str = key(str(CONFIGURATION_FOLDER / "snmp.toml"), "File of `[NAME]` credentials, mode 0600.")
     profiles_folder: str = key("", "Folder of profiles that replace or add to the shipped ones.")
     traps: TrapsConfig = table(TrapsConfig)
 
@@ -148,7 +149,9 @@ class ServicesConfig(SourceConfig):
     interval_seconds: float = key(60.0, "Time between two rounds.", minimum=5)
     timeout_seconds: float = key(50.0, "One round may take so long.", minimum=1)
     answer_seconds: float = key(10.0, "How long one service may take.", minimum=0.5)
-    credentials_file: str = key("/etc/haidang/services.toml", "File of `[NAME]` tables with `bearer`, mode 0600.")
+    credentials_file: str = key(
+        str(CONFIGURATION_FOLDER / "services.toml"), "File of `[NAME]` tables with `bearer`, mode 0600."
+    )
     ca_file: str = key("", "PEM file of further authorities services' certificates may be of.")
 
 
@@ -209,9 +212,7 @@ class UplinkConfig:
 class AgentConfig:
     """The whole file."""
 
-    state_dir: str = key(
-        "/var/lib/haidang-agent", "Folder of the identity and the spool; only the agent's user may read it."
-    )
+    state_dir: str = key(str(STATE_FOLDER), "Folder of the identity and the spool; only the agent's user may read it.")
     log_level: str = key("info", "debug, info, warning or error.")
     spool: SpoolConfig = table(SpoolConfig)
     uplink: UplinkConfig = table(UplinkConfig)

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from haidang_agent.identity.enrolment import Identity
 from haidang_agent.known_time import KnownTime
 from haidang_agent.path import icmp
 from haidang_agent.path.keys import load_keys
-from haidang_agent.platform.files import as_owner
+from haidang_agent.platform.files import as_owner, is_private
+from haidang_agent.platform.system import privacy_command
 from haidang_agent.service import SPOOL_FILE
 from haidang_agent.snmp import not_installed
 from haidang_agent.texts import say
@@ -116,8 +116,9 @@ class Doctor:
                 return
         with as_owner(identity.state_dir):  # what the agent can do, not root
             writable = os.access(identity.state_dir, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-        if os.name == "posix" and identity.key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield self._check("permissions", FAIL, "permissions open", path=identity.key_file)
+        if not is_private(identity.key_file):
+            remedy = privacy_command(identity.key_file)
+            yield self._check("permissions", FAIL, "permissions open", path=identity.key_file, remedy=remedy)
         elif not writable:
             yield self._check("permissions", FAIL, "permissions write", path=identity.state_dir)
         else:

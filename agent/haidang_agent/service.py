@@ -1,16 +1,11 @@
-"""`haidang-agent run`: the threads, their owner, the service manager's watchdog."""
+"""`haidang-agent run`: the threads and their owner. Who starts, watches and stops it is the affair of `platform`."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
-import socket
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 
 from haidang_wire import __version__
 from haidang_wire.report import Event
@@ -22,6 +17,7 @@ from haidang_agent.delivery.spool import Spool
 from haidang_agent.delivery.uplink import Uplink
 from haidang_agent.identity import enrolment as identities
 from haidang_agent.platform import files
+from haidang_agent.platform.system import say_alive, say_ready, say_stopping, watchdog_seconds
 from haidang_agent.schedule.runner import make
 from haidang_agent.schedule.source import Findings, Instant, instant
 from haidang_agent.sources.itself import Itself
@@ -31,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 _STATUS_SECONDS = 60.0
+# So often at least it is looked whether all parts live.
+_LOOK_SECONDS = 10.0
 _STOP_SECONDS = 6.0
 # An uplink that shows no life for so long hangs in something that has no time limit.
 _UPLINK_DEAD_SECONDS = 300.0
@@ -71,18 +69,16 @@ class Service:
         self._deliver("lifecycle", now, self._config.sources.agent.interval_seconds, Findings(events=[event]))
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. The exit code: 0, or 1 when a part of the agent died."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Run until `stop()`. The exit code: 0, or 1 when a part of the agent died."""
         log.info("haidang-agent %s: agent %s of site %s", __version__, self._agent, self._uplink.identity.site)
         self._say("agent_started")
         if self._spool.set_aside:
             self._say("spool_damaged")
         for thread in [*self._runners, self._uplink]:
             thread.start()
-        _notify("READY=1")
+        say_ready()
         code = self._watch()
-        _notify("STOPPING=1")
+        say_stopping()
         for runner in self._runners:
             runner.stop()
         self._say("agent_stopped")
@@ -90,11 +86,12 @@ class Service:
         self._write_status()
         return code
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def stop(self) -> None:
+        """End `run()`, from whichever thread or signal: it says goodbye, delivers what it can and returns."""
         self._stop.set()
 
     def _watch(self) -> int:
-        pause = min(10.0, int(os.environ.get("WATCHDOG_USEC", "20000000")) / 2e6)
+        pause = min(_LOOK_SECONDS, watchdog_seconds() / 2)
         next_status = 0.0
         shown: tuple[bool, str] | None = None
         while not self._stop.wait(pause):
@@ -104,7 +101,7 @@ class Service:
             if dead:
                 log.critical("ended by itself: %s; the service manager is to start the agent again", ", ".join(dead))
                 return 1
-            _notify("WATCHDOG=1")
+            say_alive()
             uplink = self._uplink.state
             now = (uplink.last_delivery is not None, uplink.last_error)
             if now != shown or time.monotonic() >= next_status:
@@ -142,13 +139,3 @@ def _not_a_probe(assignments: Assignments, config: AgentConfig) -> None:
             " agent in the registry",
             len(assignments.current.services),
         )
-
-
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing happens elsewhere."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address or not hasattr(socket, "AF_UNIX"):
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.connect("\0" + address[1:] if address.startswith("@") else address)
-        notify.send(state.encode())

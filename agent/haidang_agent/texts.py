@@ -79,8 +79,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "config default": ("no file: all defaults", "không có tệp: dùng giá trị mặc định"),
     "permissions ok": ("{path} belongs to the agent alone", "{path} chỉ tác tử truy cập được"),
     "permissions open": (
-        "{path} can be read by others. Run: chmod 600 {path}",
-        "{path} người khác đọc được. Chạy: chmod 600 {path}",
+        "{path} can be read by others. Run: {remedy}",
+        "{path} người khác đọc được. Chạy: {remedy}",
     ),
     "permissions missing": (
         "{path} is missing. Enrol again with --force",

@@ -7,6 +7,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from haidang_agent.platform.files import make_private
+
 log = logging.getLogger(__name__)
 
 PAGE_BYTES = 4096
@@ -74,7 +76,7 @@ def open_file(path: Path, max_bytes: int, *, durable: bool) -> sqlite3.Connectio
     except BaseException:  # whatever it was, it is raised again
         database.close()
         raise
-    path.chmod(0o600)
+    make_private(path)
     return database
 
 

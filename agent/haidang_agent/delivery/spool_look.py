@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from haidang_agent.delivery.spool import SpoolState, check
-from haidang_agent.platform.files import is_root, opened
+from haidang_agent.platform.files import is_file, opened
+from haidang_agent.platform.system import APART, become, rights_of
 
 # A hundred megabytes are read in a second or two, from a slow card in twenty.
 _SECONDS = 60.0
@@ -29,19 +28,15 @@ def look(path: Path) -> SpoolState | None:
     """The state of the spool file at a path, beside a running agent; None without a file. Raises OSError,
     sqlite3.Error when it is damaged."""
     path = path.absolute()
-    rights: list[str] = []
-    apart: dict[str, Any] = {}
     with opened(path.parent) as at:
         try:
-            found = os.stat(path.name if at is not None else path, dir_fd=at, follow_symlinks=False)
+            if not is_file(at, path):
+                raise OSError(f"{path}: is not a file")
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path}: is not a file")
-        owner = os.fstat(at) if at is not None else None
-    if is_root() and owner is not None:
         # It begins as root: the owner need not be able to run this Python.
-        rights, apart = [str(owner.st_uid), str(owner.st_gid)], {"env": {}, "start_new_session": True}
+        rights = rights_of(at)
+    apart = APART if rights else {}
     command = [sys.executable, "-I", "-m", "haidang_agent.delivery.spool_look", str(path), *rights]
     try:
         done = subprocess.run(
@@ -71,11 +66,8 @@ def _understand(answer: bytes, said: bytes) -> SpoolState | None:
 
 def main(path: str, *owner: str) -> None:
     """Print the state as JSON, having become its owner."""
-    if sys.platform != "win32" and owner:
-        user, group = map(int, owner)
-        os.setgroups([group])
-        os.setgid(group)
-        os.setuid(user)  # for good, and nobody may trace what was root
+    if owner:
+        become(*owner)
     try:
         state = check(Path(path))
         answer = asdict(state) if state else None

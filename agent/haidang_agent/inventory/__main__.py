@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from haidang_agent.inventory.tools import read_bytes, run
+from haidang_agent.platform.system import FAMILY, lower_priority
 
 _UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
 
@@ -90,9 +89,8 @@ def main() -> int:
 
         put(Path(sys.argv[2]))
         return 0
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(19)  # on Windows the parent starts it with a low priority
-    gather = windows if os.name == "nt" else linux
+    lower_priority()
+    gather = {"linux": linux, "windows": windows}[FAMILY]
     found = gather(with_user="--with-user" in sys.argv[1:])
     sys.stdout.buffer.write(json.dumps(found, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace"))
     return 0

@@ -1,4 +1,4 @@
-"""Antivirus products on Linux, as their own tools describe themselves."""
+"""Antivirus products on Linux, as their own tools describe themselves. Linux alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The inventory of a Linux machine: dmidecode, lsblk, smartctl, lscpu, lspci, the package managers, sysfs and /etc."""
+"""The inventory of a Linux machine: dmidecode, lsblk, smartctl, lscpu, lspci, the package managers, sysfs and /etc.
+Linux alone."""
 
 from __future__ import annotations
 

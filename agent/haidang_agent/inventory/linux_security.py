@@ -1,4 +1,5 @@
-"""How safe a Linux machine is: antivirus, firewall, encryption, secure boot, TPM, updates, who may do what."""
+"""How safe a Linux machine is: antivirus, firewall, encryption, secure boot, TPM, updates, who may do what.
+Linux alone."""
 
 from __future__ import annotations
 

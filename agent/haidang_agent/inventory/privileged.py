@@ -2,6 +2,7 @@
 
 Run by the service manager as root, before the agent starts and once a day: `python -I -m haidang_agent.inventory
 --privileged FOLDER`. The folder is the agent's own, who may put anything into it meanwhile: see `files.py`.
+Linux alone: elsewhere the agent reads these itself, or nobody does.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from haidang_agent.inventory.text import decode
 from haidang_agent.inventory.tools import read, run
 from haidang_agent.platform import files
+from haidang_agent.platform.system import PRIVILEGED_FOLDER
 
-FOLDER = Path("/run/haidang-agent")
+FOLDER = PRIVILEGED_FOLDER
 DMI = Path("/sys/class/dmi/id")
 _FILES = ("product_serial", "product_uuid", "board_serial", "chassis_serial")
 

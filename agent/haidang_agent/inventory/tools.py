@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from haidang_agent.inventory.text import decode
-from haidang_agent.platform.files import is_root, is_roots
+from haidang_agent.platform.system import TOOL_FOLDERS, is_root, is_roots
 
 _SECONDS = 60.0
 _MOST_BYTES = 32 * 2**20
-# Tools of administrators are not on everybody's path.
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), *TOOL_FOLDERS))
 
 
 def run(*command: str, seconds: float = _SECONDS, environment: Mapping[str, str] | None = None) -> str | None:

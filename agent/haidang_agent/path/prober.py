@@ -22,7 +22,8 @@ from haidang_agent.path import icmp, stamp
 from haidang_agent.path.directions import OMITTED, Directions
 from haidang_agent.path.figures import Figures
 from haidang_agent.path.liveness import DOUBT_SECONDS, SHORTEST_PATIENCE_SECONDS, Liveness
-from haidang_agent.path.sockets import Arrival, arrivals, prepare
+from haidang_agent.path.sockets import arrivals, prepare
+from haidang_agent.platform.arrival import Arrival
 
 log = logging.getLogger(__name__)
 

@@ -1,3 +1,4 @@
-"""Comes in: a wish for what operating systems differ in (memory, routes, private files).
+"""Comes in: a wish for what operating systems differ in: folders, the life of a service, users and private files,
+children, packets, clocks.
 Goes out: the same answer everywhere.
 Never: a measurement of its own."""

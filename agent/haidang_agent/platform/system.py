@@ -1,12 +1,145 @@
-"""What only the operating system knows, behind one face: one small file an OS."""
+"""What only the operating system knows or does, behind one face: here it is chosen, and nowhere else.
+
+Three parts. The machine and the life of a service on it: `linux.py`, else `other.py`. Packets: `linux_packets.py`,
+else `other.py`. Users, rights and private files: `posix.py`, else `other.py`. A further system is a file that has all
+of it (tests/unit/test_platform.py compares them) and a branch here.
+"""
 
 from __future__ import annotations
 
 import sys
 
 if sys.platform == "linux":
-    from haidang_agent.platform.linux import boot_id, boot_seconds, default_gateway, interface_kind
+    from haidang_agent.platform.linux import (
+        CONFIGURATION_FOLDER,
+        FAMILY,
+        IDLE,
+        PRIVILEGED_FOLDER,
+        START_COMMAND,
+        STATE_FOLDER,
+        TOOL_FOLDERS,
+        boot_id,
+        boot_seconds,
+        default_gateway,
+        interface_kind,
+        is_whole_disk,
+        log_handler,
+        lower_priority,
+        say_alive,
+        say_ready,
+        say_stopping,
+        serve,
+        system_name,
+        watchdog_seconds,
+    )
+    from haidang_agent.platform.linux_packets import answer, note_arrivals, receive
 else:
-    from haidang_agent.platform.other import boot_id, boot_seconds, default_gateway, interface_kind
+    from haidang_agent.platform.other import (
+        CONFIGURATION_FOLDER,
+        FAMILY,
+        IDLE,
+        PRIVILEGED_FOLDER,
+        START_COMMAND,
+        STATE_FOLDER,
+        TOOL_FOLDERS,
+        answer,
+        boot_id,
+        boot_seconds,
+        default_gateway,
+        interface_kind,
+        is_whole_disk,
+        log_handler,
+        lower_priority,
+        note_arrivals,
+        receive,
+        say_alive,
+        say_ready,
+        say_stopping,
+        serve,
+        system_name,
+        watchdog_seconds,
+    )
 
-__all__ = ["boot_id", "boot_seconds", "default_gateway", "interface_kind"]
+if sys.platform == "win32":
+    from haidang_agent.platform.other import (
+        APART,
+        as_owner,
+        become,
+        held,
+        is_file,
+        is_private,
+        is_readable_by_others,
+        is_root,
+        is_roots,
+        make_private,
+        open_file,
+        opened,
+        privacy_command,
+        refuse_anothers,
+        remove,
+        rights_of,
+        write_over,
+    )
+else:
+    from haidang_agent.platform.posix import (
+        APART,
+        as_owner,
+        become,
+        held,
+        is_file,
+        is_private,
+        is_readable_by_others,
+        is_root,
+        is_roots,
+        make_private,
+        open_file,
+        opened,
+        privacy_command,
+        refuse_anothers,
+        remove,
+        rights_of,
+        write_over,
+    )
+
+__all__ = [
+    "APART",
+    "CONFIGURATION_FOLDER",
+    "FAMILY",
+    "IDLE",
+    "PRIVILEGED_FOLDER",
+    "START_COMMAND",
+    "STATE_FOLDER",
+    "TOOL_FOLDERS",
+    "answer",
+    "as_owner",
+    "become",
+    "boot_id",
+    "boot_seconds",
+    "default_gateway",
+    "held",
+    "interface_kind",
+    "is_file",
+    "is_private",
+    "is_readable_by_others",
+    "is_root",
+    "is_roots",
+    "is_whole_disk",
+    "log_handler",
+    "lower_priority",
+    "make_private",
+    "note_arrivals",
+    "open_file",
+    "opened",
+    "privacy_command",
+    "receive",
+    "refuse_anothers",
+    "remove",
+    "rights_of",
+    "say_alive",
+    "say_ready",
+    "say_stopping",
+    "serve",
+    "system_name",
+    "watchdog_seconds",
+    "write_over",
+]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
-from pathlib import Path
 
 import psutil
 
-from haidang_agent.platform.system import boot_seconds, interface_kind
+from haidang_agent.platform.system import boot_seconds, interface_kind, is_whole_disk, system_name
 from haidang_agent.schedule.source import Findings
 
 # Counted in another mode already (proc(5): guest time is part of user time).
@@ -40,7 +38,7 @@ class Host:
     def _system(self, findings: Findings) -> None:
         findings.add(
             "host_info", 1,
-            hostname=socket.gethostname(), system=_system_name(),
+            hostname=socket.gethostname(), system=system_name(),
             release=platform.release(), machine=platform.machine(),
         )  # fmt: skip
         findings.add("host_uptime_seconds", round(boot_seconds(), 1))
@@ -80,7 +78,7 @@ class Host:
 
     def _disks(self, findings: Findings) -> None:
         for disk, io in (psutil.disk_io_counters(perdisk=True, nowrap=False) or {}).items():
-            if not _is_whole_disk(disk):
+            if not is_whole_disk(disk):
                 continue
             findings.add("host_disk_read_bytes_total", io.read_bytes, disk=disk)
             findings.add("host_disk_written_bytes_total", io.write_bytes, disk=disk)
@@ -136,21 +134,3 @@ class Host:
             findings.add("host_mains_power", int(battery.power_plugged))
         if not battery.power_plugged and battery.secsleft > 0:
             findings.add("host_battery_remaining_seconds", battery.secsleft)
-
-
-def _system_name() -> str:
-    """`Debian GNU/Linux 12 (bookworm)` from os-release(5); elsewhere the system's own name."""
-    try:
-        for line in Path("/etc/os-release").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("PRETTY_NAME="):
-                return line.partition("=")[2].strip().strip("\"'")
-    except OSError:
-        pass
-    return f"{platform.system()} {platform.version() if os.name == 'nt' else ''}".strip()
-
-
-def _is_whole_disk(disk: str) -> bool:
-    """Partitions would be counted twice, and loop and RAM devices say nothing."""
-    if not Path("/sys/block").is_dir():
-        return True
-    return (Path("/sys/block") / disk).exists() and not disk.startswith(("loop", "ram", "zram"))

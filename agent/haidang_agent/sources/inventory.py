@@ -17,6 +17,7 @@ from haidang_wire.report import Fact
 from haidang_agent.config import InventoryConfig
 from haidang_agent.inventory import KINDS
 from haidang_agent.platform.files import read_private, write_private
+from haidang_agent.platform.system import IDLE
 from haidang_agent.schedule.source import Findings
 
 log = logging.getLogger(__name__)
@@ -104,11 +105,9 @@ class Inventory:
             "haidang_agent.inventory",
             *(["--with-user"] if self._with_user() else []),
         ]
-        # Below everything people run; on Linux the child does that itself.
-        priority = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, check=False, creationflags=priority,
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False, **IDLE,
                 timeout=self._config.timeout_seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:

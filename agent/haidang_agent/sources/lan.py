@@ -2,6 +2,7 @@
 
 To ask, an empty datagram is sent to the discard port (RFC 863) of an address: the kernel then asks for it by ARP or
 neighbour discovery, which needs no right and no library, and what answers stands in its table.
+Linux alone: the table is iproute2's.
 """
 
 from __future__ import annotations

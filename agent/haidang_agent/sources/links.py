@@ -1,6 +1,7 @@
 """Links of this machine as they go down and come up: the kernel says so at once (rtnetlink(7)).
 
 The source `host` counts interfaces now and then; who has to tell a cut fiber from a silent router can't wait.
+Linux alone.
 """
 
 from __future__ import annotations

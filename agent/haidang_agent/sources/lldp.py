@@ -1,4 +1,4 @@
-"""Who is at the other end of each port of this machine: asked of lldpd, as its `lldpcli` tells it."""
+"""Who is at the other end of each port of this machine: asked of lldpd, as its `lldpcli` tells it. Linux alone."""
 
 from __future__ import annotations
 

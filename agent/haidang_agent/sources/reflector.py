@@ -18,7 +18,9 @@ from haidang_agent.bucket import Bucket
 from haidang_agent.config import ReflectorConfig
 from haidang_agent.path import stamp
 from haidang_agent.path.keys import load_keys
-from haidang_agent.path.sockets import Arrival, arrivals, prepare
+from haidang_agent.path.sockets import arrivals, prepare
+from haidang_agent.platform.arrival import Arrival
+from haidang_agent.platform.system import answer
 from haidang_agent.schedule.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class Reflector:
             self._counts[outcome] += 1
             if reply:
                 with contextlib.suppress(OSError):  # the way back is gone: the sender counts it as lost, which it is
-                    opened.sendmsg([reply], arrival.answer_from, 0, arrival.sender)
+                    answer(opened, arrival, reply)
 
     def _answer(self, arrival: Arrival) -> tuple[str, bytes]:
         address = arrival.sender[0].partition("%")[0]

@@ -1,5 +1,6 @@
 """Optics of this machine's own ports, for switches that run Linux and machines with an SFP: the
-`ethtool` program reads the module's EEPROM, which needs CAP_NET_ADMIN (packaging/switch.conf)."""
+`ethtool` program reads the module's EEPROM, which needs CAP_NET_ADMIN (packaging/switch.conf).
+Linux alone."""
 
 from __future__ import annotations
 
