@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 from haidang_collector import installer
 from haidang_collector.identity.authority import Authority
-from haidang_collector.installer import install
+from haidang_collector.installer.machine import center, install, linux
+from haidang_collector.installer.machine.texts import Failure
 
 from tests.conftest import ROOT, require
 
@@ -60,11 +61,11 @@ def test_the_script_runs_nothing_of_the_folder_it_is_called_in(
 def test_what_it_installs_with_runs_nothing_of_that_folder(
     trap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "LINK", tmp_path / "opt/haidang")
-    monkeypatch.setattr(install.shutil, "which", lambda name: None)
+    monkeypatch.setattr(linux, "FOLDER", tmp_path / "opt")
+    monkeypatch.setattr(linux.shutil, "which", lambda name: None)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     kind = f"{install.sys.version_info[0]}.{install.sys.version_info[1]}-{install.platform.machine()}"
-    version = install.Version({"build": "1-x", "sets": {kind: {"agent": []}}, "files": {}}, ())
+    version = install.Version(linux, {"build": "1-x", "sets": {kind: {"agent": []}}, "files": {}}, ())
     wheels = version.folder / "wheels"
     wheels.mkdir(parents=True)
     with zipfile.ZipFile(wheels / "pip-1-py3-none-any.whl", "w") as wheel:
@@ -107,8 +108,8 @@ class Answering:
     def close(self) -> None:
         self._listener.close()
 
-    def center(self) -> install.Center:
-        return install.Center(self.url, self.fingerprint, 0.0)
+    def center(self) -> center.Center:
+        return center.Center(self.url, self.fingerprint, 0.0)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -128,8 +129,8 @@ def ok(body: bytes) -> bytes:
 
 @pytest.fixture
 def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    monkeypatch.setattr(install, "WHOLE", 2.0)
-    monkeypatch.setattr(install, "SLOWEST", 2**40)
+    monkeypatch.setattr(center, "WHOLE", 2.0)
+    monkeypatch.setattr(center, "SLOWEST", 2**40)
     folder = tmp_path / "ca"
     folder.mkdir()
     running = Answering(folder)
@@ -169,7 +170,7 @@ def test_an_answer_is_read_only_as_far_as_it_may_be_long(
     """Before any CA is believed anybody may give it."""
     monkeypatch.setenv("LC_ALL", language)
     answering.says["/v1/ca.pem"] = ENDLESS[name]()
-    with pytest.raises(install.Failure, match=said):
+    with pytest.raises(Failure, match=said):
         answering.center()
 
 
@@ -180,7 +181,7 @@ def test_an_answer_has_an_end_as_a_whole(
 ) -> None:
     monkeypatch.setenv("LC_ALL", language)
     answering.says["/v1/ca.pem"] = HELD[name]()
-    with pytest.raises(install.Failure, match=said):
+    with pytest.raises(Failure, match=said):
         answering.center()
 
 
@@ -197,24 +198,24 @@ def test_a_file_is_no_larger_than_announced(answering: Answering, tmp_path: Path
     for sizes, fits in (({"a.whl": 100}, True), ({"a.whl": 99}, False), (None, True)):
         document = {**manifest, "sizes": sizes} if sizes else manifest
         answering.says["/install/manifest.json"] = [ok(json.dumps(document).encode())]
-        version = install.Version(answering.center().manifest(), ())
+        version = install.Version(linux, answering.center().manifest(), ())
         ((name, (checksum, most)),) = version.files.items()
         if fits:
             answering.center().fetch(name, checksum, most, tmp_path)
             assert (tmp_path / name).read_bytes() == wheel
         else:
-            with pytest.raises(install.Failure, match="more than 99 bytes"):
+            with pytest.raises(Failure, match="more than 99 bytes"):
                 answering.center().fetch(name, checksum, most, tmp_path)
 
 
 @pytest.mark.parametrize("manifest", [b"", b"[" * 100_000, b"3", b"\xff"])
 def test_a_manifest_that_is_none_is_said_to_be_none(answering: Answering, manifest: bytes) -> None:
     answering.says["/install/manifest.json"] = [ok(manifest)]
-    with pytest.raises(install.Failure, match="no manifest"):
+    with pytest.raises(Failure, match="no manifest"):
         answering.center().manifest()
 
 
 def test_an_answer_that_ends_before_its_length_was_broken_off(answering: Answering) -> None:
     answering.says["/install/manifest.json"] = [ok(b"{}" + b" " * 100)[:-50]]
-    with pytest.raises(install.Failure, match="broke off"):
+    with pytest.raises(Failure, match="broke off"):
         answering.center().manifest()

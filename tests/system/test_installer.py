@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haidang_collector.installer import Bundle, install
+from haidang_collector.installer import Bundle
+from haidang_collector.installer.machine import install, linux
 from haidang_wire.errors import ConfigError
 
 from tests.conftest import BIN, Center, Processes, require
@@ -102,14 +104,15 @@ def test_the_line_stops_where_it_must(serving: Center, tmp_path: Path) -> None:
         assert not gone.stdout
 
 
-def test_an_old_python_can_read_the_program(serving: Center, tmp_path: Path) -> None:
-    file = tmp_path / "install.py"
+def test_the_script_holds_the_whole_program_as_an_old_python_reads_it(serving: Center) -> None:
     text = serving.get("/install.sh")[1].decode()
-    file.write_text(
-        text.split("<<'HAIDANG_END_OF_PROGRAM'\n")[1].split("\nHAIDANG_END_OF_PROGRAM")[0], encoding="utf-8"
+    parts = dict(
+        re.findall(r"""^cat >"\$program/machine/(\S+)" <<'(?:\w+)'\n(.*?)\nHAIDANG_END_OF_FILE$""", text, re.M | re.S)
     )
-    command = ["-c", f"import ast; ast.parse(open({str(file)!r}, encoding='utf-8').read(), feature_version=(3, 9))"]
-    assert subprocess.run([sys.executable, *command], capture_output=True).returncode == 0
+    folder = Path(install.__file__).parent
+    assert parts == {file.name: file.read_text(encoding="utf-8").rstrip() for file in folder.glob("*.py")}
+    for name, part in parts.items():
+        ast.parse(part, name, feature_version=(3, 9))
 
 
 def test_a_version_is_made_ready_and_nothing_else_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,18 +141,23 @@ def test_a_version_is_made_ready_and_nothing_else_is_done(tmp_path: Path, monkey
 
     monkeypatch.setattr(install, "Center", Center)
     monkeypatch.setattr(install.Version, "_install", make)
-    for name in ("make_user", "enrol", "works"):
-        monkeypatch.setattr(install, name, never)
-    for name in ("LINK", "STATE", "DROP_INS"):
-        monkeypatch.setattr(install, name, tmp_path / name)
+    for module, name in ((linux, "make_user"), (install, "enrol"), (install, "works")):
+        monkeypatch.setattr(module, name, never)
+    for name, place in (
+        ("FOLDER", tmp_path),
+        ("LINK", tmp_path / "haidang"),
+        ("STATE", tmp_path / "state"),
+        ("DROP_INS", tmp_path / "units"),
+    ):
+        monkeypatch.setattr(linux, name, place)
     options = argparse.Namespace(
         token_file="", roles="", url="", fingerprint="", released=0.0, prepare=True, dry_run=False
     )
     done = {"changed": True, "build": "1-x", "did": ["make 1-x"]}
-    assert install.install(argparse.Namespace(**{**vars(options), "dry_run": True})) == done
+    assert install.install(linux, argparse.Namespace(**{**vars(options), "dry_run": True})) == done
     assert list(tmp_path.iterdir()) == []
-    assert install.install(options) == done
-    assert install.install(options) == {"changed": False, "build": "1-x", "did": []}
+    assert install.install(linux, options) == done
+    assert install.install(linux, options) == {"changed": False, "build": "1-x", "did": []}
     assert [each.name for each in tmp_path.iterdir()] == ["haidang-agent-1-x"]
 
 

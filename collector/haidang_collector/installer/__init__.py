@@ -15,15 +15,18 @@ from haidang_wire.errors import ConfigError
 
 _HERE = Path(__file__).parent
 MANIFEST = "manifest.json"
+_END = "HAIDANG_END_OF_FILE"
 
 
 def script(url: str, fingerprint: str) -> str:
-    """install.sh for this collector: a shell script that finds a Python and holds the program for it. The CA's
-    fingerprint is all that differs while the CA is being replaced, and each goes on being served."""
+    """install.sh for this collector: a shell script that finds a Python and holds the program (`machine/`) for it. The
+    CA's fingerprint is all that differs while the CA is being replaced, and each goes on being served."""
     text = (_HERE / "install.sh").read_text(encoding="utf-8")
     for place, value in (("@URL@", url), ("@FINGERPRINT@", fingerprint), ("@RELEASED@", f"{RELEASED:.0f}")):
         text = text.replace(place, value)
-    return text.replace("@PROGRAM@", (_HERE / "install.py").read_text(encoding="utf-8").rstrip())
+    files = [(file.name, file.read_text(encoding="utf-8")) for file in sorted((_HERE / "machine").glob("*.py"))]
+    program = [f"cat >\"$program/machine/{name}\" <<'{_END}'\n{body.rstrip()}\n{_END}" for name, body in files]
+    return text.replace("@PROGRAM@", "\n".join(program))
 
 
 def line(url: str, fingerprint: str, token: str) -> str:

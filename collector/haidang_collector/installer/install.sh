@@ -18,10 +18,10 @@ if [ -z "$python" ]; then
     esac
     exit 1
 fi
-program=$(mktemp)
-trap 'rm -f "$program"' EXIT
+program=$(mktemp -d)
+trap 'rm -rf "$program"' EXIT
 trap 'exit 130' INT TERM
-cat >"$program" <<'HAIDANG_END_OF_PROGRAM'
+mkdir "$program/machine"
 @PROGRAM@
-HAIDANG_END_OF_PROGRAM
-"$python" -I "$program" --url '@URL@' --fingerprint '@FINGERPRINT@' --released '@RELEASED@' "$@"
+"$python" -I -c 'import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module("machine", run_name="__main__")' \
+    "$program" --url '@URL@' --fingerprint '@FINGERPRINT@' --released '@RELEASED@' "$@"
