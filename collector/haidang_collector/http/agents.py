@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from fastapi import APIRouter, Request
-from haidang_wire.assignment import assignment_json
+from haidang_wire.assignment import Assignment, assignment_json
 from haidang_wire.errors import HaidangError
 from haidang_wire.labels import to_identifier
 from haidang_wire.report import CONTENT_TYPE as REPORTS_TYPE
@@ -68,48 +69,15 @@ class Certificate(BaseModel):
     authorities: str
 
 
-class Device(BaseModel):
-    """A device to poll. The credential is named here and known to the agent's machine only."""
-
-    id: str
-    address: str
-    port: int
-    credential: str
-    profile: str
-    trap_addresses: list[str]
-
-
-class Path(BaseModel):
-    """A path to measure, to a site or along a circuit (`target`)."""
-
-    target: str
-    address: str
-    stamp_port: int
-    stamp_key: str
-
-
-class Service(BaseModel):
-    """A service to ask, and where its counts of documents are."""
-
-    id: str
-    url: str
-    credential: str
-    documents_url: str
-    documents_items: str
-    documents_unit: str
-    documents_count: str
-    documents_electronic: str
-
-
-class AssignmentDocument(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class AssignmentDocument(Assignment):
     """What an agent is, what it is to watch, and whether it may say who was logged on last."""
+
+    # An answer leaves nothing out, so what has a default in the wire's types is required of it all the same.
+    __pydantic_config__: ClassVar = ConfigDict(json_schema_serialization_defaults_required=True)
 
     agent: str
     site: str
-    devices: list[Device]
-    paths: list[Path]
-    services: list[Service]
-    last_user: bool
 
 
 def _delivery_schema() -> dict[str, Any]:
