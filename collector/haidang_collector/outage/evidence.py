@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from haidang_wire.report import Event, Fact
+from haidang_wire.report import Event, Fact, Sample
 
 from haidang_collector.intake.ingest import Prepared
-from haidang_collector.outage.remarks import Remark, remark
+from haidang_collector.outage import power
+from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
 from haidang_collector.registry.model import Registry
 from haidang_collector.topology.documented import Documented
@@ -93,8 +94,7 @@ class Evidence:
             "haidang_interface_up": self._interface,
             "haidang_interface_admin_up": self._admin,
             "haidang_optical_receive_power_dbm": self._light,
-            "haidang_ups_on_battery": self._battery,
-            "haidang_host_mains_power": self._mains,
+            **dict.fromkeys(power.METRICS, self._power),
         }
 
     def take_over(self, before: Evidence) -> None:
@@ -122,9 +122,9 @@ class Evidence:
         bears = False
         for index in prepared.kept_samples:
             sample = report.samples[index]
-            reader: Callable[[Prepared, dict[str, str], float], None] | None = self._sample.get(sample.metric)
+            reader: Callable[[Prepared, Sample], None] | None = self._sample.get(sample.metric)
             if reader is not None:
-                reader(prepared, sample.labels, sample.value)
+                reader(prepared, sample)
                 bears = True
         if kind == "path_state":
             bears |= self._path_details(prepared)
@@ -156,14 +156,14 @@ class Evidence:
 
     # Samples
 
-    def _path(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        agent, target = prepared.report.agent, labels["target"]
+    def _path(self, prepared: Prepared, sample: Sample) -> None:
+        agent, target, up = prepared.report.agent, sample.labels["target"], bool(sample.value)
         if prepared.report.source != "path_state" or not self.witnesses.of_path(agent, prepared.site, target):
             return
         before, expires = self.paths.get((agent, target)), _until(prepared)
         if before is None or before.taken <= prepared.taken:
-            since = before.since if before and before.up == bool(value) else prepared.taken
-            self.paths[agent, target] = PathState(bool(value), since, 0.0, prepared.taken, expires)
+            since = before.since if before and before.up == up else prepared.taken
+            self.paths[agent, target] = PathState(up, since, 0.0, prepared.taken, expires)
         self.spoke[agent] = max(self.spoke.get(agent, (0.0, 0.0)), (prepared.taken, expires))
 
     def _path_details(self, prepared: Prepared) -> bool:
@@ -184,8 +184,9 @@ class Evidence:
                 state.silent_seconds = sample.value
         return True
 
-    def _interface(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        self._port((labels["device"], labels["interface"]), bool(value), prepared.taken, prepared)
+    def _interface(self, prepared: Prepared, sample: Sample) -> None:
+        port = (sample.labels["device"], sample.labels["interface"])
+        self._port(port, bool(sample.value), prepared.taken, prepared)
 
     def _port(self, port: Port, up: bool, at: float, prepared: Prepared) -> None:
         if port not in self._ports or not self.witnesses.of_device(prepared.report.agent, prepared.site, port[0]):
@@ -198,13 +199,13 @@ class Evidence:
             if known.up != up:
                 known.up, known.since = up, at
 
-    def _admin(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        state = self._own_port(prepared, labels)
+    def _admin(self, prepared: Prepared, sample: Sample) -> None:
+        state = self._own_port(prepared, sample.labels)
         if state:
-            state.admin_up = bool(value)
+            state.admin_up = bool(sample.value)
 
-    def _light(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        state = self._own_port(prepared, labels)
+    def _light(self, prepared: Prepared, sample: Sample) -> None:
+        state, value = self._own_port(prepared, sample.labels), sample.value
         if not _LIGHT_DBM[0] <= value <= _LIGHT_DBM[1]:
             self.disbelieved += 1
             return
@@ -218,13 +219,10 @@ class Evidence:
         known = state and self.witnesses.of_device(prepared.report.agent, prepared.site, labels["device"])
         return state if known else None
 
-    def _battery(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        if value:
-            self._power_sign(prepared.site, prepared.taken, remark("ups", device=labels["device"]))
-
-    def _mains(self, prepared: Prepared, labels: dict[str, str], value: float) -> None:
-        if not value:
-            self._power_sign(prepared.site, prepared.taken, remark("battery", agent=prepared.report.agent))
+    def _power(self, prepared: Prepared, sample: Sample) -> None:
+        sign = power.sample_sign(sample, prepared.report.agent)
+        if sign is not None:
+            self._power_sign(prepared.site, prepared.taken, sign)
 
     def _power_sign(self, site: str, at: float, what: Remark) -> None:
         known = self.power.get(site)
@@ -242,7 +240,7 @@ class Evidence:
             self.disbelieved += bool(self.witnesses.of(device))
             return False
         if event.kind == GASP:
-            self._power_sign(prepared.site, at, remark("gasp", device=device))
+            self._power_sign(prepared.site, at, power.gasp_sign(event))
             return True
         port = (device, text(event.body, "interface"))
         self._port(port, event.kind == "link_up", at, prepared)

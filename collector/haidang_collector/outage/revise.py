@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.outage import power
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind, clock
 from haidang_collector.outage.engine import Engine
@@ -44,7 +45,6 @@ _SAME_SECONDS = 60.0
 _BETTER_SECONDS = 0.2
 _POWER_BEFORE_SECONDS = 2 * 3600.0
 _TOGETHER_SECONDS = 15.0
-_BAD = {"haidang_ups_on_battery": True, "haidang_host_mains_power": False}
 _FAR_PORT_KINDS = (Kind.UNKNOWN, Kind.CARRIER)
 _OWN_PORT_KINDS = (Kind.UNKNOWN, Kind.FIBER_CUT)
 
@@ -139,15 +139,12 @@ def signs(prepared: Prepared, witnesses: Witnesses, center: str) -> Iterator[Sig
                 lost = remark("lost its link", port=" ".join(port))
                 yield Sign(report.agent, site, "link", at, remark("at", what=lost, at=clock(at)), port)
         elif event.kind == GASP:
-            gasp = remark("gasp", device=text(body, "device"))
-            yield Sign(report.agent, site, "power", at, remark("at", what=gasp, at=clock(at)))
+            said = remark("at", what=power.gasp_sign(event), at=clock(at))
+            yield Sign(report.agent, site, "power", at, said)
     for index in prepared.kept_samples:
-        sample = report.samples[index]
-        # True is a UPS on battery, false a machine without mains.
-        if _BAD.get(sample.metric) == bool(sample.value):
-            device = sample.labels.get("device")
-            battery = remark("ups", device=device) if device else remark("battery", agent=report.agent)
-            said = remark("at", what=battery, at=clock(prepared.taken))
+        failed = power.sample_sign(report.samples[index], report.agent)
+        if failed is not None:
+            said = remark("at", what=failed, at=clock(prepared.taken))
             yield Sign(report.agent, site, "power", prepared.taken, said)
 
 
