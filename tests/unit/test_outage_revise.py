@@ -135,6 +135,25 @@ def test_power_that_is_told_of_afterwards_is_the_cause(province: Kept) -> None:
     assert [row[1] for row in province.revisions()] == ["fiber_cut"]
 
 
+def test_power_that_fails_in_the_course_of_an_outage_did_not_cause_it(province: Kept) -> None:
+    at = province.now
+    province.cut("r2-hub")
+    province.run(600)
+    sample = {"metric": "haidang_host_mains_power", "labels": {}, "value": 0}
+    province.late("pc-hub", "hub", at + 500, "host", samples=[sample])
+    province.revise()
+    assert province.outage.cause.kind == Kind.FIBER_CUT
+    province.repair("r2-hub")
+    province.run(60)
+    province.late("pc-hub", "hub", at + 550, "host", samples=[sample])
+    province.revise()
+    assert province.outage.cause.kind == Kind.FIBER_CUT
+    assert province.revisions() == []
+    province.late("pc-hub", "hub", at + 100, "host", samples=[sample])  # polls tell of it a little later
+    province.revise()
+    assert province.outage.cause.kind == Kind.POWER
+
+
 def test_links_behind_a_hub_that_went_with_it_say_that_it_was_the_hub(province: Kept) -> None:
     at = province.now
     province.power_off("hub")

@@ -12,18 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from haidang_collector.outage.coincidence import LINKS_SECONDS, PORT_SECONDS, is_power_lost_with
 from haidang_collector.outage.evidence import Evidence, PortState
 from haidang_collector.outage.remarks import Remark, remark
 from haidang_collector.registry.model import Circuit, End
 from haidang_collector.topology.graph import Region
-
-# Signs of failed power that precede the silence by so much belong to it: a UPS lasts a while.
-_POWER_BEFORE_SECONDS = 2 * 3600.0
-_POWER_AFTER_SECONDS = 120.0
-# A port that goes down with a site goes down within so much of it.
-_NEAR_SECONDS = 15.0
-# Links of one site that are lost within so much are lost together.
-_TOGETHER_SECONDS = 3.0
 
 
 class Kind(StrEnum):
@@ -51,8 +44,7 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
     power = [
         remark("of site", site=site, what=remark("at", what=sign.what, at=clock(sign.at)))
         for site in region.entries
-        if (sign := evidence.power.get(site)) is not None
-        and started - _POWER_BEFORE_SECONDS <= sign.at <= started + _POWER_AFTER_SECONDS
+        if (sign := evidence.power.get(site)) is not None and is_power_lost_with(started, sign.at)
     ]
     if feeder:
         power.append(remark("feeder", feeder=feeder))
@@ -64,7 +56,7 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
         return Cause(Kind.POWER, (*power, *said))
     together = _lost_together(each.down_since for each in seen)
     if len(seen) > 1 and together:
-        lost = remark("lost together", sites=", ".join(region.entries), seconds=_TOGETHER_SECONDS)
+        lost = remark("lost together", sites=", ".join(region.entries), seconds=LINKS_SECONDS)
         return Cause(Kind.FAR_DEVICE, (lost, *said))
     kinds = [each.kind for each in seen]
     if len(seen) > 1 and set(kinds) == {Kind.CARRIER}:
@@ -105,7 +97,7 @@ def _end(circuit: Circuit, end: End, evidence: Evidence, started: float) -> _See
     port: PortState | None = evidence.ports.get((end.device, end.interface)) if end.interface else None
     if port is None:
         return _Seen(Kind.UNKNOWN, remark("port unknown", circuit=circuit.id, site=end.site))
-    if not port.up and port.since >= started - _NEAR_SECONDS:
+    if not port.up and port.since >= started - PORT_SECONDS:
         return _down(circuit, end, port)
     known = {"circuit": circuit.id, "port": f"{end.device} {end.interface}"}
     if not port.up:
@@ -135,7 +127,7 @@ def _down(circuit: Circuit, end: End, port: PortState) -> _Seen:
 def _lost_together(since: Iterable[float | None]) -> bool:
     times = list(since)
     known = [each for each in times if each is not None]
-    return bool(known) and len(known) == len(times) and max(known) - min(known) <= _TOGETHER_SECONDS
+    return bool(known) and len(known) == len(times) and max(known) - min(known) <= LINKS_SECONDS
 
 
 def clock(at: float) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from haidang_collector.outage import cause as causes
 from haidang_collector.outage.cause import Cause, Kind
+from haidang_collector.outage.coincidence import FEEDER_SECONDS
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.model import Changes, Downtime, Outage, Window
 from haidang_collector.outage.remarks import remark
@@ -31,7 +32,6 @@ _BRIDGE_SECONDS = 20.0
 # A site whose ports went dark, and of which nothing came for so long since, is silent.
 _UNHEARD_SECONDS = 2.0
 _FLAPS = 2
-_FEEDER_SECONDS = 30.0
 _ISOLATED_SITES = 2
 
 
@@ -204,7 +204,7 @@ class Engine:
                     continue
                 for entry in other.entries:
                     at = picture.down.get(entry)
-                    near = at is not None and abs(at - since) <= _FEEDER_SECONDS
+                    near = at is not None and abs(at - since) <= FEEDER_SECONDS
                     if near and self._sites[entry].feeder == feeder:
                         return feeder
         return ""

@@ -19,6 +19,13 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage import power
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind, clock
+from haidang_collector.outage.coincidence import (
+    PORT_SECONDS,
+    POWER_AFTER_SECONDS,
+    POWER_BEFORE_SECONDS,
+    SAME_SECONDS,
+    is_power_lost_with,
+)
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.remarks import Remark, remark
@@ -39,12 +46,8 @@ log = logging.getLogger(__name__)
 _MOST_SIGNS = 10_000
 _MOST_SIGNS_AN_AGENT = 1_000
 _A_TURN = 500
-# A site and the center see the same beginning and end within so much of each other.
-_SAME_SECONDS = 60.0
 # A difference that is one.
 _BETTER_SECONDS = 0.2
-_POWER_BEFORE_SECONDS = 2 * 3600.0
-_TOGETHER_SECONDS = 15.0
 _FAR_PORT_KINDS = (Kind.UNKNOWN, Kind.CARRIER)
 _OWN_PORT_KINDS = (Kind.UNKNOWN, Kind.FIBER_CUT)
 
@@ -150,7 +153,8 @@ def signs(prepared: Prepared, witnesses: Witnesses, center: str) -> Iterator[Sig
 
 def _revise(connection: sa.Connection, some: list[Sign], registry: Registry, graph: Topology, now: float) -> Revised:
     """Revise what these say better. An outage for which that fails stays as it was, and costs no other."""
-    begins, ends = min(sign.at for sign in some) - _SAME_SECONDS, max(sign.at for sign in some) + _POWER_BEFORE_SECONDS
+    begins = min(sign.at for sign in some) - max(SAME_SECONDS, POWER_AFTER_SECONDS)
+    ends = max(sign.at for sign in some) + POWER_BEFORE_SECONDS
     found = {outage.id: outage for outage, _ in kept.between(connection, begins, ends) if outage.kind == "site"}
     done = Revised()
     if not found:
@@ -186,7 +190,7 @@ def _revise_one(
     now_known, reasons = outage, []
     early: list[Sign] = []
     for sign in said:
-        if sign.kind == "back" and now - sign.at < _SAME_SECONDS and _is_open(own, sign.site):
+        if sign.kind == "back" and now - sign.at < SAME_SECONDS and _is_open(own, sign.site):
             early.append(sign)
         elif sign.kind in ("lost", "back"):
             own = _moved(connection, own, sign)
@@ -214,10 +218,10 @@ def _moved(connection: sa.Connection, own: list[Downtime], sign: Sign) -> list[D
     for before, each in zip([None, *mine], mine, strict=False):
         moved = each
         free = before is None or (before.ended is not None and before.ended < sign.at)
-        if sign.kind == "lost" and free and 0 < each.started - sign.at <= _SAME_SECONDS:
+        if sign.kind == "lost" and free and 0 < each.started - sign.at <= SAME_SECONDS:
             moved = replace(each, started=sign.at)
         elif sign.kind == "back" and each.ended is not None and each.started < sign.at < each.ended:
-            moved = replace(each, ended=sign.at) if each.ended - sign.at <= _SAME_SECONDS else each
+            moved = replace(each, ended=sign.at) if each.ended - sign.at <= SAME_SECONDS else each
         if moved is not each:
             kept.move(connection, each, moved.started, moved.ended)
             return [moved if other is each else other for other in own]
@@ -239,11 +243,11 @@ def _with_times(outage: Outage, own: list[Downtime]) -> Outage:
     if not own:
         return outage
     started = min(each.started for each in own)
-    if abs(started - outage.started) < _BETTER_SECONDS or abs(started - outage.started) > _SAME_SECONDS:
+    if abs(started - outage.started) < _BETTER_SECONDS or abs(started - outage.started) > SAME_SECONDS:
         started = outage.started
     ended = outage.ended
     over = [each.ended for each in own if each.ended is not None]
-    if ended is not None and len(over) == len(own) and _BETTER_SECONDS <= abs(max(over) - ended) <= _SAME_SECONDS:
+    if ended is not None and len(over) == len(own) and _BETTER_SECONDS <= abs(max(over) - ended) <= SAME_SECONDS:
         ended = max(over)
     return replace(outage, started=started, ended=ended)
 
@@ -254,11 +258,10 @@ def _better_cause(outage: Outage, sign: Sign, registry: Registry, graph: Topolog
     if sign.what in evidence:
         return None
     if sign.kind == "power":
-        until = (outage.ended or sign.at) + _SAME_SECONDS
-        if sign.site != outage.site or not outage.started - _POWER_BEFORE_SECONDS <= sign.at <= until:
+        if kind == Kind.POWER or sign.site != outage.site or not is_power_lost_with(outage.started, sign.at):
             return None
-        return None if kind == Kind.POWER else Cause(Kind.POWER, (*evidence, sign.what))
-    if abs(sign.at - outage.started) > _TOGETHER_SECONDS:
+        return Cause(Kind.POWER, (*evidence, sign.what))
+    if abs(sign.at - outage.started) > PORT_SECONDS:
         return None
     for circuit in registry.circuits:
         for end in circuit.ends:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from haidang_collector.outage.coincidence import ROUTERS_SECONDS
 from haidang_collector.outage.evidence import Evidence, PathState, PortState
 from haidang_collector.registry.model import Registry
 from haidang_collector.topology.graph import of_registry, reached, ways
@@ -12,8 +13,6 @@ Told = tuple[float, float]  # taken, expires
 
 # A site whose agent delivers so long after its router fell silent is reached: the router only keeps still.
 _HEARD_AFTER_SECONDS = 1.0
-# Routers that fall silent within so much of each other do so for one reason.
-_TOGETHER_SECONDS = 15.0
 
 
 @dataclass
@@ -110,7 +109,7 @@ class Sight:
             site
             for site, since in picture.silent.items()
             for _, other in self._graph.neighbours[site]
-            if other in picture.down and abs(picture.down[other] - since) <= _TOGETHER_SECONDS
+            if other in picture.down and abs(picture.down[other] - since) <= ROUTERS_SECONDS
         }
         return picture.heard.keys() - reached(self._graph, picture.down.keys() | together, ())
 

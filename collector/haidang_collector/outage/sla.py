@@ -14,13 +14,11 @@ from itertools import pairwise
 
 from haidang_wire.errors import HaidangError
 
+from haidang_collector.outage.coincidence import SAME_SECONDS
 from haidang_collector.outage.model import Downtime, Says, Seen, Window
 from haidang_collector.registry.model import Registry
 
 Interval = tuple[float, float]
-
-# What late reports say of a failure begins and ends within so much of what was seen live of it.
-_SAME_SECONDS = 60.0
 
 
 class Judgement(StrEnum):
@@ -161,7 +159,7 @@ def _one(
     down = merged([*(part for _, parts in counted for part in parts), *late], within)
     # A line that came and went is one outage; what was down without one is one each time.
     outages = {each.outage or str(each.started) for each, parts in counted if parts}
-    known = [(begins - _SAME_SECONDS, ends + _SAME_SECONDS) for _, parts in spans for begins, ends in parts]
+    known = [(begins - SAME_SECONDS, ends + SAME_SECONDS) for _, parts in spans for begins, ends in parts]
     alone = [part for part in late if not both([part], merged(known, (float("-inf"), float("inf"))))]
     return replace(
         of, outages=len(outages) + len(alone), down_seconds=length(down), measured_seconds=length(measured),
