@@ -17,7 +17,8 @@ from haidang_agent.delivery.assignment import FILE, Assignments
 from haidang_agent.delivery.uplink import _retry_after
 from haidang_agent.identity.enrolment import normal_fingerprint
 from haidang_agent.path import icmp
-from haidang_agent.schedule.runner import Runner, phase_of
+from haidang_agent.schedule.grid import Grid
+from haidang_agent.schedule.runner import Runner
 from haidang_agent.schedule.source import Findings
 from haidang_agent.sources.itself import Itself
 from haidang_agent.transport import Answer, Transport
@@ -89,7 +90,7 @@ def test_a_source_that_hangs_or_raises_delays_nobody_and_shows() -> None:
     runs: list[str] = []
     config = SourceConfig(interval_seconds=0.05, jitter_seconds=0.0, timeout_seconds=0.1)
     hanging = Hanging()
-    runners = [Runner(s, config, 0.0, lambda name, *_: runs.append(name)) for s in (hanging, Raising(), Good())]
+    runners = [Runner(s, config, "pc", lambda name, *_: runs.append(name)) for s in (hanging, Raising(), Good())]
     for runner in runners:
         runner.start()
     wait_for("the good one runs on", lambda: runs.count("good") > 5, 5)
@@ -112,7 +113,15 @@ def test_a_source_that_hangs_or_raises_delays_nobody_and_shows() -> None:
 @given(st.text(max_size=30))
 def test_any_name_becomes_an_identifier(text: str) -> None:
     assert is_identifier(to_identifier(text))
-    assert 0 <= phase_of(text, 15.0) <= 15.0
+
+
+@given(st.text(max_size=30), st.floats(min_value=0, max_value=1e9))
+def test_what_is_due_is_so_at_its_own_place_of_each_interval(name: str, now: float) -> None:
+    grid = Grid(15.0, name)
+    due = grid.after(now)
+    assert -0.001 < due - now < 15.001
+    assert grid.after(due + 0.001) == pytest.approx(due + 15)
+    assert Grid(15.0, name).after(now) == due  # after a restart, too
 
 
 def test_vietnamese_names_fold() -> None:

@@ -11,10 +11,10 @@ import logging
 import random
 import threading
 import time
-import zlib
 from typing import TYPE_CHECKING
 
 from haidang_agent.config import SourceConfig
+from haidang_agent.schedule.grid import Grid
 from haidang_agent.schedule.source import Deliver, Findings, Source, StandingSource, instant
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class Runner(threading.Thread):
-    """Runs one source again and again and keeps its figures."""
+    """Runs one source of an agent again and again and keeps its figures."""
 
-    def __init__(self, source: Source, config: SourceConfig, phase: float, deliver: Deliver) -> None:
+    def __init__(self, source: Source, config: SourceConfig, agent: str, deliver: Deliver) -> None:
         super().__init__(name=f"source {source.name}", daemon=True)
         self.source = source
         self.config = config
         self.failures = {"error": 0, "timeout": 0}
         self._deliver = deliver
-        self._phase = phase
+        self._grid = Grid(config.interval_seconds, agent)
         self._stop_asked = threading.Event()
         self._succeeded: bool | None = None
         self._duration = 0.0
@@ -60,13 +60,10 @@ class Runner(threading.Thread):
         self._stop_asked.set()
 
     def run(self) -> None:
-        interval = self.config.interval_seconds
         due = time.monotonic()  # the first run at once: a new agent is seen within a second
         while not self._stop_asked.wait(max(0.0, due - time.monotonic())):
             self.run_once()
-            # Then on a grid shifted by the agent's phase, so that agents spread over the interval.
-            grid = (time.monotonic() - self._phase) // interval * interval + self._phase
-            due = grid + interval + random.uniform(0, self.config.jitter_seconds)  # noqa: S311 (no secret)
+            due = self._grid.after(time.monotonic()) + random.uniform(0, self.config.jitter_seconds)  # noqa: S311 (no secret)
 
     def run_once(self) -> Findings | None:
         """One run, counted; what it found, or None when it failed."""
@@ -100,9 +97,4 @@ def make(source: Source | StandingSource, config: SourceConfig, agent: str, deli
         from haidang_agent.schedule.standing import Standing  # brings asyncio, which a host agent does without
 
         return Standing(source, config, deliver)
-    return Runner(source, config, phase_of(agent, config.interval_seconds), deliver)
-
-
-def phase_of(agent: str, interval: float) -> float:
-    """Where in the interval an agent reports: the same after each restart."""
-    return zlib.crc32(agent.encode()) / 2**32 * interval
+    return Runner(source, config, agent, deliver)

@@ -8,7 +8,7 @@ import time
 
 from haidang_wire.assignment import AssignedDevice
 
-from haidang_agent.schedule.runner import phase_of
+from haidang_agent.schedule.grid import Grid
 from haidang_agent.snmp.device import Memory
 
 # A device that sends traps without end is not polled without end, nor all of it each time.
@@ -23,8 +23,7 @@ class Watched:
         self.device = device
         self.memory = Memory()
         self.said: list[str] = []
-        self._interval = interval
-        self._phase = phase_of(device.id, interval)
+        self._grid = Grid(interval, device.id)
         self._asked = asyncio.Event()
         self._polled_at = 0.0
 
@@ -35,13 +34,11 @@ class Watched:
         self._asked.set()
 
     async def due(self, *, first: bool) -> None:
-        """Return when it is to be polled: at once at first, then on a grid shifted by its phase,
-        so that devices spread over the interval, or when somebody asked."""
-        now = time.monotonic()
-        grid = (now - self._phase) // self._interval * self._interval + self._phase + self._interval
+        """Return when it is to be polled: at once at first, then by its grid, or when somebody asked."""
         if not first:
+            now = time.monotonic()
             try:
-                await asyncio.wait_for(self._asked.wait(), grid - now)
+                await asyncio.wait_for(self._asked.wait(), self._grid.after(now) - now)
             except asyncio.TimeoutError:
                 pass
             else:
