@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+from haidang_wire.backoff import backoff_seconds
 
 from haidang_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-_FIRST_SECONDS = 0.5
-_LONGEST_SECONDS = 30.0
+_BACKOFF_SECONDS = (1.0, 30.0)
 # One that ran so long was well: what ends it next is another failure.
 _WELL_SECONDS = 60.0
 T = TypeVar("T")
@@ -38,8 +38,7 @@ class Supervision:
                 log.critical("%s failed and is begun again", task, exc_info=True)
             self._telemetry.task_failures.labels(task).inc()
             failures = 1 if time.monotonic() - began > _WELL_SECONDS else failures + 1
-            highest: float = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(failures, 10))
-            await asyncio.sleep(random.uniform(0.5, 1.0) * highest)  # noqa: S311 (no secret)
+            await asyncio.sleep(backoff_seconds(failures, *_BACKOFF_SECONDS))
 
     def attempt(self, where: str, what: str, function: Callable[..., T], *arguments: object) -> T | None:
         """function(*arguments) for one thing of many; None when it fails, which is logged with what it was and

@@ -14,7 +14,6 @@ import pytest
 from haidang_agent import texts
 from haidang_agent.config import SourceConfig, load_config
 from haidang_agent.delivery.assignment import FILE, Assignments
-from haidang_agent.delivery.uplink import _retry_after
 from haidang_agent.identity.enrolment import normal_fingerprint
 from haidang_agent.path import icmp
 from haidang_agent.schedule.grid import Grid
@@ -160,14 +159,6 @@ def test_fingerprints_in_any_writing() -> None:
     assert normal_fingerprint(f"SHA256:{':'.join(['AB'] * 32)}") == plain
     with pytest.raises(HaidangError):
         normal_fingerprint("ab")
-
-
-def test_retry_after() -> None:
-    from haidang_agent.transport import Answer
-
-    assert _retry_after(Answer(503, {"retry-after": "12"}, b"", None)) == 12
-    assert _retry_after(Answer(503, {"retry-after": "soon"}, b"", None)) == 0
-    assert _retry_after(None) == 0
 
 
 def test_once_prints_the_report_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from haidang_wire.backoff import backoff_seconds, retry_after_seconds
 from haidang_wire.errors import HaidangError
 from haidang_wire.reference import reading_from
 from haidang_wire.report import CONTENT_TYPE
@@ -30,7 +31,9 @@ log = logging.getLogger(__name__)
 
 # Sources of one agent run within a second of each other: one request takes them all.
 _COALESCE_SECONDS = 1.0
-_BACKOFF_FIRST_SECONDS = 1.0
+# The most it waits after a first failure, and the least when it is asked to wait.
+_BACKOFF_FIRST_SECONDS = 2.0
+_LEAST_WAIT_SECONDS = 1.0
 _LAST_AGAIN_SECONDS = 0.5
 _LONGEST_RETRY_SECONDS = 3600.0
 _RENEWAL_RETRY_SECONDS = 3600.0
@@ -268,7 +271,7 @@ class Uplink(threading.Thread):
     def _asked_to_wait(self, answer: Answer) -> float:
         # A quota is used up, as after a long outage: nothing is wrong, what waits is kept and delivered then.
         self._spool.durable_now(True)
-        wait = max(_BACKOFF_FIRST_SECONDS, _retry_after(answer))
+        wait = max(_LEAST_WAIT_SECONDS, _retry_after(answer))
         text = f"the collector asks to wait {wait:.0f} s: {answer.problem()}"
         if not self.state.last_error:  # said once
             log.info("%s", text)
@@ -293,11 +296,7 @@ class Uplink(threading.Thread):
             log.warning("%s", text)
         self.state.last_error = text
         self._spool.durable_now(True)
-        # Full jitter: after an outage of the center ten thousand agents come back spread out.
-        highest: float = min(
-            self._config.backoff_max_seconds, _BACKOFF_FIRST_SECONDS * 2 ** min(self._failures_in_a_row, 20)
-        )
-        wait: float = random.uniform(0.2, 1.0) * highest  # noqa: S311 (no secret)
+        wait = backoff_seconds(self._failures_in_a_row, _BACKOFF_FIRST_SECONDS, self._config.backoff_max_seconds)
         return max(wait, _retry_after(answer))
 
     def _renew_when_due(self) -> None:
@@ -322,9 +321,4 @@ class Uplink(threading.Thread):
 
 
 def _retry_after(answer: Answer | None) -> float:
-    """Retry-After in seconds (RFC 9110, section 10.2.3; the date form is not used by collectors)."""
-    try:
-        seconds = float(answer.headers.get("retry-after", "0")) if answer else 0.0
-    except ValueError:
-        return 0.0
-    return min(_LONGEST_RETRY_SECONDS, max(0.0, seconds)) if math.isfinite(seconds) else 0.0
+    return retry_after_seconds(answer.headers.get("retry-after") if answer else None, _LONGEST_RETRY_SECONDS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import httpx
 import sqlalchemy as sa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from haidang_wire import __version__
+from haidang_wire.backoff import backoff_seconds, retry_after_seconds
 
 from haidang_collector.intake.ingest import Prepared, restore
 from haidang_collector.ledger.database import Ledger, LedgerError
@@ -39,7 +39,8 @@ _REPORTS_A_REQUEST = 200
 _PACKED_BYTES_A_REQUEST = 1_000_000
 SAMPLES_A_REQUEST = 10_000
 _IDLE_SECONDS = 1.0
-_BACKOFF_MAX_SECONDS = 30.0
+_BACKOFF_SECONDS = (1.0, 30.0)
+_LONGEST_RETRY_SECONDS = 300.0
 # Statuses after which the same request may succeed later (remote write 1.0, "Retries & Backoff").
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
@@ -156,7 +157,8 @@ class RemoteWriter:
                 return self._failed("network")
             if answer.status_code in _TRY_AGAIN:
                 log.warning("remote write is answered %d", answer.status_code)
-                return max(self._failed("status"), _retry_after(answer))
+                asked = retry_after_seconds(answer.headers.get("retry-after"), _LONGEST_RETRY_SECONDS)
+                return max(self._failed("status"), asked)
             if not answer.is_success:
                 return await self._refused(client, request, answer)
             request.bodies.popleft()
@@ -191,9 +193,7 @@ class RemoteWriter:
         if reason != "storage":
             self._telemetry.remote_write_failures.labels(reason).inc()
         self._failures_in_a_row += 1
-        highest: float = min(_BACKOFF_MAX_SECONDS, 0.5 * 2 ** min(self._failures_in_a_row, 10))
-        wait: float = random.uniform(0.5, 1.0) * highest  # noqa: S311 (no secret)
-        return wait
+        return backoff_seconds(self._failures_in_a_row, *_BACKOFF_SECONDS)
 
     def _encode(self, reports: Sequence[LateReport]) -> Request:
         """A request of the first of these reports."""
@@ -268,10 +268,3 @@ def _remove(connection: sa.Connection, queue: LateQueue, gone: Sequence[int]) ->
     for agent, size in rows:
         queue.remove(connection, agent, size)
     return len(rows)
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    try:
-        return min(300.0, float(answer.headers.get("retry-after", "0")))
-    except ValueError:
-        return 0.0
