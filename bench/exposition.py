@@ -41,7 +41,7 @@ def main(agents: int) -> None:
         latest.put(agent, prepare(json.dumps(report).encode(), 0, Speaker(agent, "ttdl"), now, Limits()))
     telemetry = Telemetry()
     started = time.process_time()
-    size = sum(len(block) for block in expose(latest, None, telemetry, openmetrics=False))
+    size = sum(len(block) for block in expose(latest, telemetry, openmetrics=False))
     ours = agents * PER_AGENT / (time.process_time() - started)
 
     registry = CollectorRegistry()

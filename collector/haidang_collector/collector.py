@@ -17,7 +17,7 @@ from haidang_wire.report import Receipt
 from haidang_collector.disk import Disk
 from haidang_collector.exposition.latest import AgentState, Latest
 from haidang_collector.exposition.remote_write import RemoteWriter
-from haidang_collector.exposition.text import families_of
+from haidang_collector.exposition.text import registry_families
 from haidang_collector.housekeeping import Housekeeping
 from haidang_collector.identity import agents as identities
 from haidang_collector.identity import certificate_rows as certificates
@@ -36,6 +36,7 @@ from haidang_collector.inventory.software import LongLists
 from haidang_collector.lease import AlwaysHeld, Duties, Task
 from haidang_collector.ledger import known_time
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.lines import families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.watch import Watch
 from haidang_collector.plan.watch import PlanWatch
@@ -86,6 +87,7 @@ class Collector:
         self._shares = Shares(settings, self.latest.series_beside, self.intake, self.telemetry)
         self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
+        self._registry_families: list[tuple[str, bytes]] = []
         self._authorities = ""
         self._certificates_shown = -1
         self._keeper = Keeper(settings.quotas, settings.remote_write.queue_bytes, lambda: self.disk.takes_documents)
@@ -312,6 +314,7 @@ class Collector:
             await self.outages.use(registry)  # a ledger that fails leaves the one before in force, as a whole
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
+            self._registry_families = registry_families(registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         self._look_at_names(known)
         for agent in known:
@@ -354,12 +357,12 @@ class Collector:
         self.foreign_names = foreign
 
     @property
-    def judged(self) -> list[tuple[str, bytes]]:
-        """Families the collector makes of what it knows: the plan's, and names that are others'."""
+    def families(self) -> list[tuple[str, bytes]]:
+        """What the collector exposes of its own knowledge: the registry, the plan's figures, names that are others'."""
         names = [
             ("haidang_agent_name_foreign", {"site": each.site, "agent": each.agent}, 1) for each in self.foreign_names
         ]
-        return [*self.plan.blocks, *families_of(names)]
+        return [*self._registry_families, *self.plan.blocks, *families_of(names)]
 
 
 def prepare_state_dir(settings: Settings) -> Path:

@@ -147,7 +147,7 @@ def test_a_stopped_agent_is_down_and_says_so() -> None:
     latest.enrol("may-1", "ttdl")
     latest.put("may-1", prepare(raw(), 0, SPEAKER, time.time(), LIMITS))
     latest.agents["may-1"].stopped = True
-    text = b"".join(expose(latest, None, Telemetry(), openmetrics=False)).decode()
+    text = b"".join(expose(latest, Telemetry(), openmetrics=False)).decode()
     assert 'haidang_agent_up{site="ttdl",agent="may-1"} 0' in text
     assert 'haidang_agent_stopped{site="ttdl",agent="may-1"} 1' in text
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from haidang_wire.metrics import CATALOGUE, family_header
 
 from haidang_collector.exposition.latest import Latest
-from haidang_collector.intake.render import escape
-from haidang_collector.registry.model import Registry
+from haidang_collector.lines import Sample, families_of
+from haidang_collector.registry.model import Circuit, Registry
 from haidang_collector.telemetry import Telemetry
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,32 +25,22 @@ def wants_openmetrics(accept: str) -> bool:
     return "application/openmetrics-text" in accept
 
 
-def families_of(samples: Iterable[tuple[str, dict[str, str], float]]) -> list[tuple[str, bytes]]:
-    """(family, its lines) of (name, labels, value)."""
-    families: dict[str, list[str]] = {}
-    for name, labels, value in samples:
-        text = ",".join(f'{label}="{escape(said)}"' for label, said in labels.items())
-        families.setdefault(name, []).append(f"{name}{{{text}}} {value!r}\n" if text else f"{name} {value!r}\n")
-    return [(name, "".join(lines).encode()) for name, lines in families.items()]
-
-
 def expose(
     latest: Latest,
-    registry: Registry | None,
     telemetry: Telemetry,
     *,
     openmetrics: bool,
-    judged: Iterable[tuple[str, bytes]] = (),
+    beside: Iterable[tuple[str, bytes]] = (),
     now: Callable[[], float] = time.time,
 ) -> Iterator[bytes]:
     """The whole exposition, a family at a time, so that whoever sends it can do other work
-    between two. Only what is current at each moment. `judged` are families the collector makes by the minute."""
+    between two. Only what is current at each moment. `beside` are families that are made when something changes."""
     headers = HEADERS[openmetrics]
     latest.expire(now())
     started = time.perf_counter()
     for family, lines in latest.families():
         yield headers[family] + lines
-    for family, lines in (*_agent_families(latest), *_site_families(registry), *judged):
+    for family, lines in (*families_of(_of_agents(latest)), *beside):
         yield headers[family] + lines
     telemetry.series.set(latest.series)
     telemetry.exposition_duration.set(time.perf_counter() - started)
@@ -59,58 +49,41 @@ def expose(
         yield b"# EOF\n"
 
 
-def _agent_families(latest: Latest) -> Iterator[tuple[str, bytes]]:
-    up, stopped, seen, offset = [], [], [], []
+def _of_agents(latest: Latest) -> Iterator[Sample]:
     for agent, state in latest.agents.items():
-        labels = f'{{site="{state.site}",agent="{agent}"}}'
-        up.append(f"haidang_agent_up{labels} {int(state.up)}\n")
-        stopped.append(f"haidang_agent_stopped{labels} {int(state.stopped)}\n")
+        own = {"site": state.site, "agent": agent}
+        yield "haidang_agent_up", own, int(state.up)
+        yield "haidang_agent_stopped", own, int(state.stopped)
         if state.last_taken:
-            seen.append(f"haidang_agent_last_report_timestamp_seconds{labels} {state.last_taken:.3f}\n")
+            yield "haidang_agent_last_report_timestamp_seconds", own, round(state.last_taken, 3)
         if state.clock.offset is not None:
-            offset.append(f"haidang_agent_clock_offset_seconds{labels} {state.clock.offset:.3f}\n")
-    for lines in (up, stopped, seen, offset):
-        if lines:
-            yield lines[0].partition("{")[0], "".join(lines).encode()
+            yield "haidang_agent_clock_offset_seconds", own, round(state.clock.offset, 3)
 
 
-def _site_families(registry: Registry | None) -> Iterator[tuple[str, bytes]]:
-    if registry is None:
-        return
-    info, officials = [], []
+def registry_families(registry: Registry | None) -> list[tuple[str, bytes]]:
+    """What the registry says of sites, devices and circuits; nothing without one."""
+    return families_of(_of_registry(registry)) if registry else []
+
+
+def _of_registry(registry: Registry) -> Iterator[Sample]:
     for site in registry.sites:
-        name = escape(site.name)
-        info.append(
-            f'haidang_site_info{{site="{site.id}",name="{name}",level="{site.level}",parent="{site.parent}"}} 1\n'
-        )
-        officials.append(f'haidang_site_officials{{site="{site.id}"}} {site.officials}\n')
-    yield "haidang_site_info", "".join(info).encode()
-    yield "haidang_site_officials", "".join(officials).encode()
-    devices = "".join(
-        f'haidang_device_registry_info{{site="{d.site}",device="{d.id}",role="{d.role}",agent="{d.agent}"}} 1\n'
-        for d in registry.devices
-    )
-    if devices:
-        yield "haidang_device_registry_info", devices.encode()
-    yield from _circuit_families(registry)
-
-
-def _circuit_families(registry: Registry) -> Iterator[tuple[str, bytes]]:
-    info, ends, bandwidth = [], [], []
+        known = {"site": site.id, "name": site.name, "level": site.level, "parent": site.parent}
+        yield "haidang_site_info", known, 1
+        yield "haidang_site_officials", {"site": site.id}, site.officials
+    for device in registry.devices:
+        known = {"site": device.site, "device": device.id, "role": device.role, "agent": device.agent}
+        yield "haidang_device_registry_info", known, 1
     for circuit in registry.circuits:
-        info.append(
-            f'haidang_circuit_info{{circuit="{circuit.id}",carrier="{circuit.carrier}",medium="{circuit.medium}",'
-            f'carrier_circuit="{escape(circuit.carrier_circuit_id)}"}} 1\n'
-        )
-        ends += [
-            f'haidang_circuit_end_info{{circuit="{circuit.id}",site="{end.site}",device="{end.device}",'
-            f'interface="{escape(end.interface)}",carrier="{circuit.carrier}"}} 1\n'
-            for end in circuit.ends
-            if end.interface
-        ]
-        if circuit.bandwidth_bits_per_second:
-            value = circuit.bandwidth_bits_per_second / 8
-            bandwidth.append(f'haidang_circuit_bandwidth_bytes_per_second{{circuit="{circuit.id}"}} {value!r}\n')
-    for lines in (info, ends, bandwidth):
-        if lines:
-            yield lines[0].partition("{")[0], "".join(lines).encode()
+        yield from _of_circuit(circuit)
+
+
+def _of_circuit(circuit: Circuit) -> Iterator[Sample]:
+    known = {"circuit": circuit.id, "carrier": circuit.carrier, "medium": circuit.medium}
+    yield "haidang_circuit_info", {**known, "carrier_circuit": circuit.carrier_circuit_id}, 1
+    for end in circuit.ends:
+        if end.interface:
+            port = {"site": end.site, "device": end.device, "interface": end.interface}
+            yield "haidang_circuit_end_info", {"circuit": circuit.id, **port, "carrier": circuit.carrier}, 1
+    if circuit.bandwidth_bits_per_second:
+        bytes_per_second = circuit.bandwidth_bits_per_second / 8
+        yield "haidang_circuit_bandwidth_bytes_per_second", {"circuit": circuit.id}, bytes_per_second

@@ -26,8 +26,7 @@ def router(collector: Collector, door: Door) -> APIRouter:
         collector.peers.require(request.scope, Right.SCRAPE)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
         families = exposition.expose(
-            collector.latest, collector.registry, telemetry, openmetrics=openmetrics, judged=collector.judged,
-            now=collector.time_base.now,
+            collector.latest, telemetry, openmetrics=openmetrics, beside=collector.families, now=collector.time_base.now
         )  # fmt: skip
         media_type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
 

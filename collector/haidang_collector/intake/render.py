@@ -10,6 +10,7 @@ from collections import Counter
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Sample
 
+from haidang_collector.lines import escape
 from haidang_collector.registry.rights import DEVICE, NAMING, Voice
 from haidang_collector.settings import Limits
 
@@ -84,14 +85,5 @@ def render(
         kept.append(index)
         if family not in families:
             families[family] = []
-        families[family].append(f"{series}}} {value!r}\n")
+        families[family].append(f"{series}}} {value!r}\n")  # as line() would write it, without the call
     return {family: "".join(lines).encode() for family, lines in families.items()}, kept, hash(frozenset(seen))
-
-
-def escape(value: str) -> str:
-    """A label value as the text formats want it; control characters that could end a line in
-    somebody's parser become U+FFFD."""
-    if value.isprintable() and '"' not in value and "\\" not in value:
-        return value
-    value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return "".join(c if c >= " " and c not in "\x7f\x85\u2028\u2029" else "\ufffd" for c in value)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 
-from haidang_collector.exposition.text import HEADERS, families_of
+from haidang_collector.exposition.text import HEADERS
+from haidang_collector.lines import Sample, families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.model import Outage
 from haidang_collector.outage.remarks import CAUSES
 
 # Declared also while nothing is known: their absence says something.
 _DECLARED = ("haidang_site_up", "haidang_site_degraded", "haidang_circuit_up")
-Sample = tuple[str, dict[str, str], float]
 
 
 def expose(engine: Engine | None, *, openmetrics: bool, stalled: bool = False) -> bytes:

@@ -12,12 +12,12 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from haidang_collector.exposition.text import families_of
 from haidang_collector.intake.feed import Accepted
 from haidang_collector.inventory import counts
 from haidang_collector.inventory.counts import Counts
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import plan_figures
+from haidang_collector.lines import Sample, families_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.plan.evidence import Evidence
 from haidang_collector.plan.figures import Figures, compute
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _SECONDS = 60.0
 # Figures that were made longer ago are not shown.
 _CURRENT_SECONDS = 300.0
-Sample = tuple[str, dict[str, str], float]
 
 
 class World(Protocol):
