@@ -14,8 +14,9 @@ import pytest
 from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import SOURCES, Prepared, Refused, Speaker, prepare
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.months import month
 from haidang_collector.outage.exposition import expose
-from haidang_collector.outage.sla import figures, month
+from haidang_collector.outage.sla import figures
 from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
 from haidang_collector.registry.assignments import Assignments
@@ -251,7 +252,7 @@ def test_whatever_reports_hold_the_engine_and_the_plan_go_on(ledger: Ledger, exa
         with ledger.transaction() as connection:
             from haidang_collector.outage import store as kept
 
-            period = month("2026-05")
+            period = month("2026-05").period
             found = figures(REGISTRY, period, kept.record(connection, *period), world.now, 0.95)
             made = MonthReport(REGISTRY, "2026-05", found, kept.between(connection, *period))
         table(made, "vi")

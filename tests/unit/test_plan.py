@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import plan_figures
+from haidang_collector.months import month
 from haidang_collector.plan.evidence import DAY, Appliance, Evidence
 from haidang_collector.plan.figures import FIGURES, Share, compute
 from haidang_collector.registry.model import Registry
@@ -101,7 +102,7 @@ def test_a_share_stays_within_nothing_and_all() -> None:
 
 
 @pytest.fixture
-def month(tmp_path: Path) -> report.Month:
+def made(tmp_path: Path) -> report.Report:
     ledger = Ledger(tmp_path)
     now = time.mktime((2026, 10, 20, 12, 0, 0, 0, 0, -1))
     figures = compute(REGISTRY, evidence(), {"ttdl": 13, "xa": 1}, NOW)
@@ -122,42 +123,42 @@ def month(tmp_path: Path) -> report.Month:
                 for (site, figure), share in figures.sites.items()
             ]
             connection.execute(sa.insert(plan_figures), rows)
-        found = report.gather(connection, REGISTRY, "2026-10", now)
+        found = report.gather(connection, REGISTRY, month("2026-10"), now)
     ledger.close()
     return found
 
 
-def test_a_month_is_read_back(month: report.Month) -> None:
-    assert (month.days[0], month.days[-1], len(month.days)) == ("2026-10-01", "2026-10-20", 20)
-    assert (month.end("appliance"), month.before["appliance"], month.mean("fiber")) == (
+def test_a_month_is_read_back(made: report.Report) -> None:
+    assert (made.days[0], made.days[-1], len(made.days)) == ("2026-10-01", "2026-10-20", 20)
+    assert (made.end("appliance"), made.before["appliance"], made.mean("fiber")) == (
         0.5,
         0.25,
         pytest.approx(2.5 / 3),
     )
-    assert {figure: month.met(figure) for figure in FIGURES} == {
+    assert {figure: made.met(figure) for figure in FIGURES} == {
         "fiber": True, "appliance": True, "workstation": False, "document_system": True, "online_services": False,
         "electronic_documents": False, "it_officer": False,
     }  # fmt: skip
-    assert month.unmet()[0] == (
+    assert made.unmet()[0] == (
         "UBND xã Đông Hòa",
         ["appliance", "workstation", "online_services", "electronic_documents", "it_officer"],
     )
 
 
 @pytest.mark.parametrize("language", report.LANGUAGES)
-def test_the_report_says_it_in_both_languages(month: report.Month, language: str) -> None:
-    text = report.as_text(month, language)
-    pdf = PdfReader(io.BytesIO(report.as_pdf(month, language)))
+def test_the_report_says_it_in_both_languages(made: report.Report, language: str) -> None:
+    text = report.as_text(made, language)
+    pdf = PdfReader(io.BytesIO(report.as_pdf(made, language)))
     said = "\n".join(page.extract_text() for page in pdf.pages)
     for word in ("UBND xã Đông Hòa", "Tỉnh Ví Dụ", "75.0 %", "78.6 %"):
         assert word in said
     word = "Văn bản điện tử" if language == "vi" else "Documents that are electronic"
     assert word in said
     assert word in text
-    book = openpyxl.load_workbook(io.BytesIO(report.as_xlsx(month, language)))
+    book = openpyxl.load_workbook(io.BytesIO(report.as_xlsx(made, language)))
     assert len(book.sheetnames) == 4
     first = book.worksheets[0]
     assert first["C2"].value == 1
-    with zipfile.ZipFile(io.BytesIO(report.as_xlsx(month, language))) as parts:
+    with zipfile.ZipFile(io.BytesIO(report.as_xlsx(made, language))) as parts:
         assert sum(name.startswith("xl/charts/chart") for name in parts.namelist()) == 2
     assert [row[0].value for row in book.worksheets[3].iter_rows(min_row=2)] == [site.name for site in REGISTRY.sites]

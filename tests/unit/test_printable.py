@@ -165,7 +165,7 @@ def test_a_workbook_holds_any_text(tmp_path: Path) -> None:
     days = ["2026-10-01"]
     shown = {figure: {"2026-10-01": 0.5} for figure in FIGURES}
     by_site = {(site.id, "fiber"): 0.0 for site in sites}
-    made = plan.Month(registry, "2026-10", days, shown, {}, by_site)
+    made = plan.Report(registry, "2026-10", days, shown, {}, by_site)
     for language in plan.LANGUAGES:
         data = plan.as_xlsx(made, language)
         for name in (archive := zipfile.ZipFile(io.BytesIO(data))).namelist():

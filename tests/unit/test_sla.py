@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from haidang_collector.ledger.database import Ledger
+from haidang_collector.months import month, month_of
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind
@@ -25,7 +28,7 @@ from hypothesis import strategies as st
 from tests.unit.province import registry
 
 REGISTRY = Registry.model_validate(registry())
-PERIOD = sla.month("2026-10")
+PERIOD = month("2026-10").period
 DAY = 86400.0
 JUDGED = 0.95
 
@@ -51,11 +54,27 @@ def of(figures: list[sla.Figures], kind: str, element: str) -> sla.Figures:
 
 def test_a_month_has_its_days_and_what_is_none_is_refused() -> None:
     assert (PERIOD[1] - PERIOD[0]) / DAY == 31
-    assert (sla.month("2026-12")[1] - sla.month("2026-12")[0]) / DAY == 31
-    assert sla.month("2026-12")[1] == sla.month("2027-01")[0]
-    for text in ("2026-13", "10/2026", "", "2026"):
+    december = month("2026-12")
+    assert (december.period[1] - december.period[0]) / DAY == 31
+    assert december.period[1] == month("2027-01").period[0]
+    assert month_of(december.period[1] - 1) == december == month("2026-12")
+    assert str(month("2026-1")) == "2026-01"
+    for text in ("2026-13", "10/2026", "", "2026", "9999-12", "0001-01"):
         with pytest.raises(HaidangError, match="no month"):
-            sla.month(text)
+            month(text)
+
+
+def test_a_month_is_of_the_time_zone_where_it_is_counted() -> None:
+    code = "from haidang_collector.months import month; print(month('2026-10').period)"
+    summer = "CET-1CEST,M3.5.0,M10.5.0/3"
+    for zone, before_utc in (("ICT-7", 7 * 3600), ("UTC0", 0), (summer, 2 * 3600)):
+        told = subprocess.run(
+            [sys.executable, "-c", code], env={"TZ": zone}, capture_output=True, text=True, check=True
+        )
+        october = 1790812800.0  # 2026-10-01T00:00Z
+        # Where clocks are put back on the 25th, October has an hour more.
+        longer = 3600 if zone == summer else 0
+        assert ast.literal_eval(told.stdout) == (october - before_utc, october - before_utc + 31 * DAY + longer)
 
 
 def test_figures_count_downtime_without_planned_work() -> None:

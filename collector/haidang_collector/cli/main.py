@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import HaidangError
 
-from haidang_collector import installer
+from haidang_collector import installer, months
 from haidang_collector.cli import audit as audit_command
 from haidang_collector.cli import backup
 from haidang_collector.cli import certificates as certificate_commands
@@ -277,8 +277,8 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
 
 
 def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
-    period = sla.month(options.month)
-    now = time.time()
+    month, now = months.month(options.month), time.time()
+    period = month.period
     with ledger.transaction() as connection:
         registry = _registry_in_force(connection)
         judged = settings.outages.sla_judged_ratio
@@ -287,26 +287,26 @@ def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> Non
     if options.carrier and not any(carrier.id == options.carrier for carrier in registry.carriers):
         raise HaidangError(f"there is no carrier {options.carrier!r}")
     if period[0] >= now:
-        raise HaidangError(f"{options.month} has not begun")
-    made = report.Report(registry, options.month, figures, listed, options.carrier, judged)
+        raise HaidangError(f"{month} has not begun")
+    made = report.Report(registry, str(month), figures, listed, options.carrier, judged)
     print(report.table(made, options.language), end="")
-    name = f"sla-{options.month}" + (f"-{options.carrier}" if options.carrier else "")
+    name = f"sla-{month}" + (f"-{options.carrier}" if options.carrier else "")
     files = {f"{name}.csv": report.as_csv(made).encode(), f"{name}.pdf": report.as_pdf(made, options.language)}
     _write(options.folder, files)
 
 
 def _report(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
-    now = time.time()
-    if sla.month(options.month)[0] >= now:
-        raise HaidangError(f"{options.month} has not begun")
+    month, now = months.month(options.month), time.time()
+    if month.period[0] >= now:
+        raise HaidangError(f"{month} has not begun")
     with ledger.transaction() as connection:
-        month = plan.gather(connection, _registry_in_force(connection), options.month, now)
-    if not month.province:
+        made = plan.gather(connection, _registry_in_force(connection), month, now)
+    if not made.province:
         remedy = "The collector makes them each minute while it runs; there are months since it does"
-        raise HaidangError(f"there are no figures of {options.month}", remedy=remedy)
-    print(plan.as_text(month, options.language), end="")
-    name = f"plan-{options.month}"
-    content = {"pdf": plan.as_pdf(month, options.language), "xlsx": plan.as_xlsx(month, options.language)}
+        raise HaidangError(f"there are no figures of {month}", remedy=remedy)
+    print(plan.as_text(made, options.language), end="")
+    name = f"plan-{month}"
+    content = {"pdf": plan.as_pdf(made, options.language), "xlsx": plan.as_xlsx(made, options.language)}
     _write(options.folder, {f"{name}.{ending}": data for ending, data in content.items()})
 
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-
-from haidang_wire.errors import HaidangError
 
 from haidang_collector.outage.coincidence import SAME_SECONDS
 from haidang_collector.outage.model import Downtime, Says, Seen, Window
@@ -79,21 +76,6 @@ class Figures:
         if share < self.judged_ratio:
             return Judgement.NOT_JUDGED
         return Judgement.KEPT if reached >= self.sla_ratio else Judgement.MISSED
-
-
-def month(text: str) -> Interval:
-    """The beginning and end (Unix seconds, local time) of a month as 2026-10. Raises HaidangError."""
-    try:
-        begins = datetime.strptime(text, "%Y-%m").astimezone()
-    except ValueError as error:
-        raise HaidangError(f"{text!r} is no month", remedy="Give it as 2026-10") from error
-    after = begins.replace(year=begins.year + begins.month // 12, month=begins.month % 12 + 1)
-    return begins.timestamp(), after.timestamp()
-
-
-def this_month(now: float) -> Interval:
-    """The beginning and end of the month now lies in."""
-    return month(datetime.fromtimestamp(now).astimezone().strftime("%Y-%m"))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from haidang_collector.intake.ingest import Prepared
 from haidang_collector.intake.time_base import redate
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import facts
+from haidang_collector.months import month_of
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.engine import Engine
@@ -338,7 +339,7 @@ def _month(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Of each circuit with an SLA the share of this month's allowed downtime that is used; of each circuit the share of
     this month that was measured."""
-    period = sla.this_month(now)
+    period = month_of(now).period
     figures = sla.figures(registry, period, kept.record(connection, *period), now, judged)
     circuits = [each for each in figures if each.kind == "circuit"]
     used = {each.element: sla.budget_used(each, period) for each in circuits}

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -18,6 +17,7 @@ from haidang_collector.inventory.counts import Counts
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.ledger.tables import plan_figures
 from haidang_collector.lines import Sample, families_of
+from haidang_collector.months import day_of
 from haidang_collector.outage.engine import Engine
 from haidang_collector.plan.evidence import Evidence
 from haidang_collector.plan.figures import Figures, compute
@@ -113,8 +113,8 @@ class PlanWatch:
 
 
 def _keep(connection: sa.Connection, registry: Registry, figures: Figures, now: float) -> None:
-    """The day's figures, each minute over those before: its last stay. The day is the machine's own."""
-    day = datetime.fromtimestamp(now, UTC).astimezone().strftime("%Y-%m-%d")
+    """The day's figures, each minute over those before: its last stay."""
+    day = str(day_of(now))
     level = {site.id: site.level for site in registry.sites}
     rows = [
         {"day": day, "level": level[site], "site": site, "figure": figure, "ratio": share.ratio}

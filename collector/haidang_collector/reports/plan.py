@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from fpdf import FPDF
 
 from haidang_collector.inventory.search import MISSING_SECONDS
 from haidang_collector.ledger.tables import machines, plan_figures
+from haidang_collector.months import Month
 from haidang_collector.plan.figures import ALL, FIGURES
 from haidang_collector.printable import plain
 from haidang_collector.registry.model import Registry
@@ -59,13 +60,13 @@ _LEVELS = ("province", "department", "district", "commune")
 
 
 @dataclass(frozen=True)
-class Month:
+class Report:
     """What a month's report is made of. `days` are those of the month that are over or under way; `province` by
     figure the ratio of each day; `levels` and `sites` those of the last day there is; `before` those of the last day
     before the month."""
 
     registry: Registry
-    name: str
+    month: str
     days: list[str]
     province: dict[str, dict[str, float]] = field(default_factory=dict)
     levels: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -107,15 +108,12 @@ class Month:
 _WHOLE = ("fiber", "appliance", "document_system", "it_officer")
 
 
-def gather(connection: sa.Connection, registry: Registry, month: str, now: float) -> Month:
-    """Read a month (`2026-10`) out of the ledger."""
-    first = date.fromisoformat(f"{month}-01")
-    after = (first + timedelta(days=32)).replace(day=1)
-    today = datetime.fromtimestamp(now, UTC).astimezone().date()
-    days = [str(first + timedelta(days=n)) for n in range((min(after, today + timedelta(days=1)) - first).days)]
-    found = Month(registry, month, days)
+def gather(connection: sa.Connection, registry: Registry, month: Month, now: float) -> Report:
+    """Read a month out of the ledger."""
+    first, after = str(month.first), str(month.after)
+    found = Report(registry, str(month), [str(day) for day in month.days_until(now)])
     table = plan_figures.c
-    within = sa.and_(table.day >= str(first), table.day < str(after))
+    within = sa.and_(table.day >= first, table.day < after)
     rows = connection.execute(sa.select(table.day, table.figure, table.ratio).where(within, table.level == ALL))
     for day, figure, ratio in rows:
         found.province.setdefault(figure, {})[day] = ratio
@@ -127,7 +125,7 @@ def gather(connection: sa.Connection, registry: Registry, month: str, now: float
             found.sites[site, figure] = ratio
         else:
             found.levels[level, figure] = ratio
-    before = sa.select(sa.func.max(table.day)).where(table.day < str(first)).scalar_subquery()
+    before = sa.select(sa.func.max(table.day)).where(table.day < first).scalar_subquery()
     for figure, ratio in connection.execute(
         sa.select(table.figure, table.ratio).where(table.day == before, table.level == ALL)
     ):
@@ -150,21 +148,21 @@ def _machines(connection: sa.Connection, now: float) -> dict[str, int]:
     return {name: int(value) for name, value in zip(counts, row, strict=True)}
 
 
-def as_text(month: Month, language: str) -> str:
+def as_text(report: Report, language: str) -> str:
     """For the terminal."""
     texts = _TEXTS[language]
-    lines = [_row(month, figure, texts) for figure in FIGURES]
+    lines = [_row(report, figure, texts) for figure in FIGURES]
     head = [texts[name] for name in ("figure", "target", "end", "mean", "before", "met")]
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     rows = ("  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in [head, *lines])
     return "\n".join(rows) + "\n"
 
 
-def _row(month: Month, figure: str, texts: Mapping[str, str]) -> list[str]:
-    met = month.met(figure)
+def _row(report: Report, figure: str, texts: Mapping[str, str]) -> list[str]:
+    met = report.met(figure)
     return [
-        texts[figure], _percent(month.target(figure)), _percent(month.end(figure)), _percent(month.mean(figure)),
-        _percent(month.before.get(figure)), texts["unknown"] if met is None else texts["yes" if met else "no"],
+        texts[figure], _percent(report.target(figure)), _percent(report.end(figure)), _percent(report.mean(figure)),
+        _percent(report.before.get(figure)), texts["unknown"] if met is None else texts["yes" if met else "no"],
     ]  # fmt: skip
 
 
@@ -172,39 +170,39 @@ def _percent(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio * 100:.1f} %"
 
 
-def as_pdf(month: Month, language: str) -> bytes:
+def as_pdf(report: Report, language: str) -> bytes:
     """For leaders: a page that answers, then what it stands on. Raises HaidangError without the font."""
     texts = _TEXTS[language]
-    province = month.registry.province.name
-    pdf = pages.begin(texts["title"], f"{province}. {texts['month']}: {month.name}", landscape=False)
+    province = report.registry.province.name
+    pdf = pages.begin(texts["title"], f"{province}. {texts['month']}: {report.month}", landscape=False)
     head = [texts[name] for name in ("figure", "target", "end", "mean", "before", "met")]
-    pages.table(pdf, head, [_row(month, figure, texts) for figure in FIGURES])
-    _bars(pdf, month, texts)
+    pages.table(pdf, head, [_row(report, figure, texts) for figure in FIGURES])
+    _bars(pdf, report, texts)
     pages.heading(pdf, texts["days"])
-    _lines(pdf, month, texts)
-    levels = [level for level in _LEVELS if any((level, figure) in month.levels for figure in FIGURES)]
+    _lines(pdf, report, texts)
+    levels = [level for level in _LEVELS if any((level, figure) in report.levels for figure in FIGURES)]
     pages.heading(pdf, texts["levels"])
-    rows = [[texts[figure], *(_percent(month.levels.get((level, figure))) for level in levels)] for figure in FIGURES]
+    rows = [[texts[figure], *(_percent(report.levels.get((level, figure))) for level in levels)] for figure in FIGURES]
     pages.table(pdf, [texts["figure"], *(texts[level] for level in levels)], rows)
     pages.heading(pdf, texts["machines"])
     names = ("total", "unsupported", "unprotected", "failing")
-    pages.table(pdf, [texts[name] for name in names], [[str(month.machines.get(name, 0)) for name in names]])
+    pages.table(pdf, [texts[name] for name in names], [[str(report.machines.get(name, 0)) for name in names]])
     pages.heading(pdf, texts["sites"])
-    unmet = month.unmet()
+    unmet = report.unmet()
     listed = [[site, "; ".join(texts[figure] for figure in figures)] for site, figures in unmet[:_MOST_SITES]]
     pages.table(pdf, [texts["site"], texts["missing"]], listed)
     if not unmet:
         pages.paragraph(pdf, texts["none"])
     if len(unmet) > _MOST_SITES:
         pages.paragraph(pdf, texts["more"].format(count=len(unmet) - _MOST_SITES))
-    measured = len({day for days in month.province.values() for day in days})
+    measured = len({day for days in report.province.values() for day in days})
     today = datetime.now().astimezone().strftime("%Y-%m-%d")
-    note = texts["note"].format(days=measured, of=len(month.days), province=province, date=today)
+    note = texts["note"].format(days=measured, of=len(report.days), province=province, date=today)
     pages.paragraph(pdf, note, 8)
     return bytes(pdf.output())
 
 
-def _bars(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
+def _bars(pdf: FPDF, report: Report, texts: Mapping[str, str]) -> None:
     """Each figure as a bar, with a line where its target is."""
     left, width, height = pdf.l_margin + 75, pdf.epw - 95, 7
     pdf.set_font("dejavu", "", 8)
@@ -213,11 +211,11 @@ def _bars(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
         pdf.text(pdf.l_margin, y + 4.5, texts[figure])
         pdf.set_draw_color(*_GRAY)
         pdf.rect(left, y + 1, width, height - 2)
-        end = month.end(figure)
+        end = report.end(figure)
         if end is not None:
-            pdf.set_fill_color(*(_MET if month.met(figure) else _NOT_MET))
+            pdf.set_fill_color(*(_MET if report.met(figure) else _NOT_MET))
             pdf.rect(left, y + 1, width * end, height - 2, style="F")
-        target = left + width * month.target(figure)
+        target = left + width * report.target(figure)
         pdf.set_draw_color(0)
         pdf.set_line_width(0.6)
         pdf.line(target, y, target, y + height)
@@ -227,7 +225,7 @@ def _bars(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
     pdf.ln(4)
 
 
-def _lines(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
+def _lines(pdf: FPDF, report: Report, texts: Mapping[str, str]) -> None:
     """Seven small charts, a figure each: 0 to 100 % over the days of the month."""
     column, wide, high = 0, (pdf.epw - 10) / 2, 18.0
     pdf.set_font("dejavu", "", 7)
@@ -240,17 +238,17 @@ def _lines(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
         pdf.text(x, top + 3, texts[figure])
         pdf.set_draw_color(*_GRAY)
         pdf.rect(x, top + 5, wide, high - 5)
-        target = top + high - (high - 5) * month.target(figure)
+        target = top + high - (high - 5) * report.target(figure)
         pdf.set_dash_pattern(dash=1, gap=1)
         pdf.line(x, target, x + wide, target)
         pdf.set_dash_pattern()
-        days = month.province.get(figure, {})
-        pdf.set_draw_color(*(_MET if month.met(figure) else _NOT_MET))
+        days = report.province.get(figure, {})
+        pdf.set_draw_color(*(_MET if report.met(figure) else _NOT_MET))
         pdf.set_line_width(0.5)
-        step = wide / max(1, len(month.days) - 1)
+        step = wide / max(1, len(report.days) - 1)
         points = [
             (x + number * step, top + high - (high - 5) * days[day])
-            for number, day in enumerate(month.days)
+            for number, day in enumerate(report.days)
             if day in days
         ]
         for (x1, y1), (x2, y2) in pairwise(points):
@@ -264,7 +262,7 @@ def _lines(pdf: FPDF, month: Month, texts: Mapping[str, str]) -> None:
     pdf.ln(2)
 
 
-def as_xlsx(month: Month, language: str) -> bytes:
+def as_xlsx(report: Report, language: str) -> bytes:
     """The same for who wants to reckon: figures, days with a chart, levels, every agency."""
     texts = _TEXTS[language]
     memory = io.BytesIO()
@@ -286,7 +284,7 @@ def as_xlsx(month: Month, language: str) -> bytes:
         return made
 
     rows: list[list[str | float | None]] = [
-        [texts[f], month.target(f), month.end(f), month.mean(f), month.before.get(f), _row(month, f, texts)[-1]]
+        [texts[f], report.target(f), report.end(f), report.mean(f), report.before.get(f), _row(report, f, texts)[-1]]
         for f in FIGURES
     ]
     name = texts["title"][:31]
@@ -303,24 +301,24 @@ def as_xlsx(month: Month, language: str) -> bytes:
     first.insert_chart(len(FIGURES) + 2, 0, bars)
     days = texts["days"][:31]
     daily: list[list[str | float | None]] = [
-        [day, *(month.province.get(figure, {}).get(day) for figure in FIGURES)] for day in month.days
+        [day, *(report.province.get(figure, {}).get(day) for figure in FIGURES)] for day in report.days
     ]
     second = sheet(days, [texts["day"], *(texts[figure] for figure in FIGURES)], daily)
     lines = book.add_chart({"type": "line"})
     for column in range(1, len(FIGURES) + 1):
         lines.add_series({
-            "name": [days, 0, column], "categories": [days, 1, 0, len(month.days), 0],
-            "values": [days, 1, column, len(month.days), column],
+            "name": [days, 0, column], "categories": [days, 1, 0, len(report.days), 0],
+            "values": [days, 1, column, len(report.days), column],
         })  # fmt: skip
     lines.set_y_axis({"min": 0, "max": 1, "num_format": "0%"})
     lines.set_size({"width": 900, "height": 420})
-    second.insert_chart(len(month.days) + 2, 0, lines)
+    second.insert_chart(len(report.days) + 2, 0, lines)
     by_level: list[list[str | float | None]] = [
-        [texts[level], *(month.levels.get((level, figure)) for figure in FIGURES)] for level in _LEVELS
+        [texts[level], *(report.levels.get((level, figure)) for figure in FIGURES)] for level in _LEVELS
     ]
     sheet(texts["levels"], [texts["level"], *(texts[figure] for figure in FIGURES)], by_level)
     by_site: list[list[str | float | None]] = [
-        [site.name, *(month.sites.get((site.id, figure)) for figure in FIGURES)] for site in month.registry.sites
+        [site.name, *(report.sites.get((site.id, figure)) for figure in FIGURES)] for site in report.registry.sites
     ]
     sheet(texts["site"], [texts["site"], *(texts[figure] for figure in FIGURES)], by_site)
     book.close()
