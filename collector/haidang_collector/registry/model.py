@@ -4,10 +4,10 @@ into the ledger by `haidang-collector registry load`."""
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+from typing import Annotated, Literal
 
 from haidang_wire.labels import IDENTIFIER
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Identifier = Field(pattern=f"^(?:{IDENTIFIER.pattern})$")
 Level = Literal["province", "department", "district", "commune", "other"]
@@ -17,8 +17,13 @@ HostRole = Literal["probe", "wan", "switch"]
 Medium = Literal["fiber", "copper", "radio", "satellite", "other"]
 
 
-def _is_address_or_empty(value: str) -> str:
-    return str(ipaddress.ip_address(value)) if value else ""
+def _plain_address(value: str) -> str:
+    return str(ipaddress.ip_address(value))
+
+
+Address = Annotated[str, AfterValidator(_plain_address)]
+"""An IP address, written as everybody writes it."""
+AddressOrEmpty = Annotated[str, AfterValidator(lambda value: _plain_address(value) if value else "")]
 
 
 class _Strict(BaseModel):
@@ -49,7 +54,7 @@ class Site(_Strict):
     parent: str = ""
     officials: int = Field(default=0, ge=0)
     it_officer: Officer | None = None
-    address: str = ""
+    address: AddressOrEmpty = ""
     stamp_port: int = Field(default=0, ge=0, le=65535)
     stamp_key: str = Field(default="", max_length=100)
     probe: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
@@ -61,8 +66,6 @@ class Site(_Strict):
     def _are_networks(cls, value: list[str]) -> list[str]:
         return [str(ipaddress.ip_network(each)) for each in value]
 
-    _address = field_validator("address")(_is_address_or_empty)
-
 
 class Device(_Strict):
     """A switch, router, appliance or UPS. `agent` is the probe that polls it over SNMP with the
@@ -71,22 +74,12 @@ class Device(_Strict):
     id: str = Identifier
     site: str
     role: Role = "other"
-    address: str
+    address: Address
     port: int = Field(default=161, ge=1, le=65535)
     agent: str = Field(default="", pattern=f"^$|^(?:{IDENTIFIER.pattern})$")
     credential: str = Field(default="", max_length=100)
     profile: str = Field(default="", max_length=100)
-    trap_addresses: list[str] = []
-
-    @field_validator("address")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return str(ipaddress.ip_address(value))
-
-    @field_validator("trap_addresses")
-    @classmethod
-    def _are_addresses(cls, value: list[str]) -> list[str]:
-        return [str(ipaddress.ip_address(each)) for each in value]
+    trap_addresses: list[Address] = []
 
 
 class Carrier(_Strict):
@@ -104,9 +97,7 @@ class End(_Strict):
     site: str
     device: str = ""
     interface: str = ""
-    address: str = ""
-
-    _address = field_validator("address")(_is_address_or_empty)
+    address: AddressOrEmpty = ""
 
 
 class Circuit(_Strict):
@@ -155,15 +146,10 @@ class Host(_Strict):
 
     id: str = Identifier
     site: str
-    address: str
+    address: Address
     port: int = Field(default=22, ge=1, le=65535)
     user: str = Field(default="", max_length=32)
     roles: list[HostRole] = []
-
-    @field_validator("address")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return str(ipaddress.ip_address(value))
 
 
 class Targets(_Strict):
