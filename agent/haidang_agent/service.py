@@ -9,6 +9,7 @@ from pathlib import Path
 
 from haidang_wire import __version__
 from haidang_wire.report import Event
+from haidang_wire.sources import LIFECYCLE
 
 from haidang_agent import sources, status
 from haidang_agent.config import AgentConfig
@@ -66,7 +67,7 @@ class Service:
         """An event of the agent's own life, in a report of its own."""
         now = instant()
         event = Event(kind, now.unix, {"version": __version__})
-        self._deliver("lifecycle", now, self._config.sources.agent.interval_seconds, Findings(events=[event]))
+        self._deliver(LIFECYCLE, now, self._config.sources.agent.interval_seconds, Findings(events=[event]))
 
     def run(self) -> int:
         """Run until `stop()`. The exit code: 0, or 1 when a part of the agent died."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
-from haidang_collector.intake.ingest import SOURCES
+from haidang_wire.sources import SOURCES
 
 from tests.attacks.conftest import Machine, stands
 from tests.conftest import Center, Processes, delivery, wait_for
@@ -282,7 +282,7 @@ def test_ever_other_series_are_so_many_a_day(center: Center, honest: Machine, at
 
 def test_sources_are_few(center: Center, honest: Machine, attacker: Machine) -> None:
     """Each that there is and names that one may have: a row each, current for a week."""
-    wanted = ["host", *sorted(SOURCES - {"host"}), *(f"host:x{number}" for number in range(100))]
+    wanted = ["host", *sorted(SOURCES.keys() - {"host"}), *(f"host:x{number}" for number in range(100))]
     refused = 0
     for at in range(0, len(wanted), 50):
         documents = [attacker.report(source=source, interval=600_000, samples=[]) for source in wanted[at : at + 50]]

@@ -16,9 +16,9 @@ import pytest
 from haidang_agent.config import AgentConfig, InventoryConfig
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.delivery.spool import Spool
-from haidang_agent.inventory import KINDS
 from haidang_agent.sources import build
 from haidang_agent.sources.inventory import Inventory
+from haidang_wire.sources import INVENTORY, SOURCES
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' own tools")]
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.system, pytest.mark.skipif(sys.platform != "linux", re
 def found() -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "haidang_agent.inventory"], check=True, capture_output=True)
     document = json.loads(done.stdout)
-    assert set(document) == set(KINDS)
+    assert set(document) == set(SOURCES[INVENTORY].facts)
     return dict(document)
 
 
@@ -96,7 +96,7 @@ def test_only_what_the_collector_does_not_have_is_sent(tmp_path: Path) -> None:
         spool.put("may-1", "inventory", time.time(), 3600, findings)
         return {fact.kind for fact in findings.facts}
 
-    everything = set(KINDS)
+    everything = set(SOURCES[INVENTORY].facts)
     assert run() == everything
     assert run() == everything  # the first waits in the spool: nobody has it yet
     spool.forget([(pending.epoch, pending.sequence) for pending in spool.newest(10)])
@@ -114,7 +114,7 @@ def test_a_report_that_was_lost_is_sent_again(tmp_path: Path) -> None:
     source = Inventory(InventoryConfig(), "may-1", tmp_path, lambda: spool.is_delivered("inventory"))
     spool.put("may-1", "inventory", time.time(), 3600, source.collect())
     spool.forget([(pending.epoch, pending.sequence) for pending in spool.newest(10)], refused=True)
-    assert {fact.kind for fact in source.collect().facts} == set(KINDS)
+    assert {fact.kind for fact in source.collect().facts} == set(SOURCES[INVENTORY].facts)
     spool.close()
 
 

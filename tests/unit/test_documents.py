@@ -14,7 +14,10 @@ from haidang_agent.inventory.__main__ import linux
 from haidang_agent.inventory.windows import disks, machine, security, software, system
 from haidang_collector.intake.documents import BadDocument, event_body, fact_body
 from haidang_wire import documents
-from haidang_wire.documents import EVENTS, FACTS, INVENTORY, DeviceEvent
+from haidang_wire.documents import DeviceEvent
+from haidang_wire.kinds import EVENTS, FACTS, WITH_TABLES
+from haidang_wire.metrics import CATALOGUE
+from haidang_wire.sources import INVENTORY, LAN, SOURCES, TRAPS
 
 from tests.fuzz.mutate import CORPUS
 
@@ -39,11 +42,14 @@ def strangers(body: Any, kind: Any, where: str = "") -> list[str]:
     return []
 
 
-def check(kind: str, body: Any, known: dict[str, Any] = FACTS) -> None:
-    assert strangers(body, known[kind]) == []
-    raw = msgspec.Raw(json.dumps(body).encode())
-    read = fact_body(kind, raw) if known is FACTS else event_body("traps", kind, raw)
-    assert read == without_nothing(body)
+def check(kind: str, body: Any) -> None:
+    assert strangers(body, FACTS[kind].body) == []
+    assert fact_body(kind, msgspec.Raw(json.dumps(body).encode())) == without_nothing(body)
+
+
+def check_event(kind: str, body: Any) -> None:
+    assert strangers(body, EVENTS[kind].body if kind in EVENTS else DeviceEvent) == []
+    assert event_body(TRAPS, kind, msgspec.Raw(json.dumps(body).encode())) == without_nothing(body)
 
 
 def without_nothing(value: Any) -> Any:
@@ -52,21 +58,31 @@ def without_nothing(value: Any) -> Any:
     return [without_nothing(each) for each in value] if isinstance(value, list) else value
 
 
+def test_each_kind_is_said_by_a_source_and_each_source_says_known_kinds() -> None:
+    assert {kind for each in SOURCES.values() for kind in each.facts} == FACTS.keys()
+    assert {kind for each in SOURCES.values() for kind in each.events} == EVENTS.keys()
+    assert {kind for metric in CATALOGUE.values() for kind in metric.sources} - {"collector"} <= SOURCES.keys()
+    assert {LAN: {"network"}, INVENTORY: set(SOURCES[INVENTORY].facts)} == WITH_TABLES
+
+
 def test_recorded_reports_of_every_source() -> None:
     kinds = set()
     for report in json.loads(CORPUS.read_text(encoding="utf-8")):
+        source = report["source"].partition(":")[0]
         for fact in report["facts"]:
             check(fact["kind"], fact["body"])
+            assert fact["kind"] in SOURCES[source].facts
             kinds.add(fact["kind"])
         for event in report["events"]:
-            check(event["kind"], event["body"], {**EVENTS, event["kind"]: EVENTS.get(event["kind"], DeviceEvent)})
+            check_event(event["kind"], event["body"])
+            assert event["kind"] in SOURCES[source].events or source == TRAPS
             kinds.add(event["kind"])
     assert {"device", "neighbours", "machine", "software", "link_down", "dying_gasp", "path_down"} <= kinds
 
 
 def test_the_inventory_of_this_machine() -> None:
     found = linux(with_user=True)
-    assert found.keys() == INVENTORY.keys()
+    assert found.keys() == set(SOURCES[INVENTORY].facts)
     for kind, body in found.items():
         check(kind, body)
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from haidang_collector.intake.feed import Accepted
-from haidang_collector.intake.ingest import SOURCES, Prepared, Refused, Speaker, prepare
+from haidang_collector.intake.ingest import Prepared, Refused, Speaker, prepare
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.months import month
 from haidang_collector.outage.exposition import expose
@@ -26,6 +26,7 @@ from haidang_collector.reports.sla import as_csv, table
 from haidang_collector.settings import Limits
 from haidang_wire.metrics import CATALOGUE, samples_of
 from haidang_wire.report import Report, expiry
+from haidang_wire.sources import SOURCES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -20,6 +20,7 @@ from haidang_collector.ledger.tables import events, machine_changes, machine_doc
 from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
 from haidang_wire.report import Fact
+from haidang_wire.sources import INVENTORY, SOURCES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -134,7 +135,7 @@ _BODY = st.dictionaries(
 )
 
 
-@given(_BODY, _BODY, st.sampled_from(sorted(store.KINDS)))
+@given(_BODY, _BODY, st.sampled_from(SOURCES[INVENTORY].facts))
 def test_documents_of_any_form_are_compared(before: dict[str, Any], after: dict[str, Any], kind: str) -> None:
     found = changes.changes(kind, before, after)
     assert all(isinstance(text, str) for change in found for text in (change.what, change.before, change.after))
@@ -189,7 +190,7 @@ def told(ledger: Ledger) -> list[tuple[float, str, str, str]]:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(sorted(store.KINDS)), _BODY, max_size=4))
+@given(st.dictionaries(st.sampled_from(SOURCES[INVENTORY].facts), _BODY, max_size=4))
 def test_documents_of_any_form_are_kept(ledger: Ledger, bodies: dict[str, Any]) -> None:
     """What an agent sends must never end the transaction that others' reports are in."""
     with ledger.transaction() as connection:

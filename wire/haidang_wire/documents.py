@@ -1,7 +1,7 @@
 """The bodies of facts and events: what an agent writes and the collector reads, field by field.
 
-A field that is not told is left out (here: None). Times are Unix seconds, sizes bytes, shares 0 to 1. A kind that is
-not named here is carried as it came, within bounds, and understood by nobody.
+A field that is not told is left out (here: None). Times are Unix seconds, sizes bytes, shares 0 to 1. Which kind has
+which body: kinds.py.
 """
 
 from __future__ import annotations
@@ -372,24 +372,3 @@ class LifecycleEvent:
     """`agent_started`, `agent_stopped`, `spool_damaged`: of the agent's own life."""
 
     version: str | None = None
-
-
-INVENTORY: dict[str, type] = {
-    "machine": Machine, "disks": Disks, "system": System, "software": Software, "security": Security,
-    "displays": Displays, "printers": Printers, "logon": Logon,
-}  # fmt: skip
-"""Kinds of fact of the source `inventory`."""
-
-FACTS: dict[str, type] = {
-    "device": Device, "neighbours": Neighbours, "route": Route, "transceivers": Transceivers, "network": Network,
-    **INVENTORY,
-}  # fmt: skip
-"""Kinds of fact, and the type of each one's body."""
-
-EVENTS: dict[str, type] = {
-    "link_up": DeviceEvent, "link_down": DeviceEvent, "dying_gasp": DeviceEvent,
-    "path_up": PathEvent, "path_down": PathEvent, "path_changed": PathEvent,
-    "agent_started": LifecycleEvent, "agent_stopped": LifecycleEvent, "spool_damaged": LifecycleEvent,
-}  # fmt: skip
-"""Kinds of event, and the type of each one's body. Any other kind of the source `traps` is a DeviceEvent too: devices
-have more notifications than can be named."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event
+from haidang_wire.sources import TRAPS
 
 from haidang_agent.config import TrapsConfig
 from haidang_agent.platform.files import read_private, write_private
@@ -152,7 +153,7 @@ class Listener:
                 if name == device:
                     findings.add("device_traps_total", count, device=device, kind=kind)
                     findings.add("device_trap_timestamp_seconds", round(last, 3), device=device, kind=kind)
-            deliver(f"traps:{device}", now, self._interval, findings)
+            deliver(f"{TRAPS}:{device}", now, self._interval, findings)
 
 
 class _Engine:

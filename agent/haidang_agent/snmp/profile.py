@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from haidang_wire.errors import ConfigError
 from haidang_wire.metrics import CATALOGUE
+from haidang_wire.sources import SNMP
 
 SHIPPED = Path(__file__).parent / "profiles"
 GENERIC = "generic"
@@ -258,7 +259,7 @@ class _Reader:
         at = self.keys(value, "read", line, shape)
         metric = self.text(at, "metric")
         known = CATALOGUE.get(f"haidang_{metric}")
-        if known is None or "snmp" not in known.sources:
+        if known is None or SNMP not in known.sources:
             raise self.fail(at.line, f"metric: there is no {metric!r} for devices in the catalogue")
         labels = self.keys(at.get("labels", _Map()), "labels", at.line, " ".join(known.labels))
         if "first" in at:

@@ -6,6 +6,7 @@ import platform
 import socket
 
 import psutil
+from haidang_wire.sources import HOST
 
 from haidang_agent.platform.system import boot_seconds, interface_kind, is_whole_disk, system_name
 from haidang_agent.schedule.source import Findings
@@ -17,7 +18,7 @@ _CPU_MODES_COUNTED_TWICE = frozenset(("guest", "guest_nice"))
 class Host:
     """Everything psutil knows of the machine, in about 10 ms."""
 
-    name = "host"
+    name = HOST
 
     def __init__(self, device: str) -> None:
         self.device = device

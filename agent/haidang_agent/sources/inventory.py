@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from haidang_wire.report import Fact
+from haidang_wire.sources import INVENTORY, SOURCES
 
 from haidang_agent.config import InventoryConfig
-from haidang_agent.inventory import KINDS
 from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.platform.system import IDLE
 from haidang_agent.schedule.source import Findings
@@ -34,7 +34,7 @@ class Inventory:
     """`delivered()` says whether every report of this source has reached the collector, and `with_user()` whether
     the registry allows to say who was logged on last."""
 
-    name = "inventory"
+    name = INVENTORY
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Inventory:
         self._acknowledge()
         now = time.time()
         everything = not 0 <= now - self._everything_at < _EVERYTHING_SECONDS
-        hashes = {kind: _hash(found[kind]) for kind in KINDS if kind in found}
+        hashes = {kind: _hash(found[kind]) for kind in SOURCES[INVENTORY].facts if kind in found}
         facts = [
             Fact(kind, self._agent, found[kind])
             for kind, text in hashes.items()

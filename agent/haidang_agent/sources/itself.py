@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from haidang_wire import __version__
+from haidang_wire.sources import AGENT
 
 from haidang_agent.delivery.spool import Spool
 from haidang_agent.delivery.uplink import Uplink
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Itself:
     """Always there: its reports are what keeps `haidang_agent_up` at 1."""
 
-    name = "agent"
+    name = AGENT
 
     def __init__(self, spool: Spool | None = None, uplink: Uplink | None = None) -> None:
         self.runners: Sequence[Runner | Standing] = []

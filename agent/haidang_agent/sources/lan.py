@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from haidang_wire.report import Fact
+from haidang_wire.sources import LAN
 
 from haidang_agent.config import LanConfig
 from haidang_agent.schedule.source import Findings
@@ -32,7 +33,7 @@ _LAST_ANSWERS_SECONDS = 2.0
 class Lan:
     """The fact `network`: {"devices": [{mac, address}]}."""
 
-    name = "lan"
+    name = LAN
 
     def __init__(self, config: LanConfig, agent: str) -> None:
         self._config = config

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 from haidang_wire.report import Event
+from haidang_wire.sources import LINKS
 
 from haidang_agent.config import LinksConfig
 from haidang_agent.schedule.source import Deliver, Findings, instant
@@ -30,7 +31,7 @@ _RECEIVE_BYTES = 65536
 class Links:
     """A standing source."""
 
-    name = "links"
+    name = LINKS
 
     def __init__(self, device: str, config: LinksConfig) -> None:
         self.config = config

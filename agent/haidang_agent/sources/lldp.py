@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 from haidang_wire.report import Fact
+from haidang_wire.sources import LLDP
 
 from haidang_agent.schedule.source import Findings
 
@@ -16,7 +17,7 @@ _ANSWER_SECONDS = 5.0
 class Lldp:
     """The same fact as of a switch polled over SNMP."""
 
-    name = "lldp"
+    name = LLDP
 
     def __init__(self, device: str, lldpcli: str = "lldpcli") -> None:
         self._device = device

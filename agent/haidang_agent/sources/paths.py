@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from haidang_wire.assignment import AssignedPath
 from haidang_wire.errors import HaidangError
 from haidang_wire.report import Event, Fact
+from haidang_wire.sources import PATH_STATE, PATHS, ROUTES
 
 from haidang_agent.config import PathsConfig
 from haidang_agent.delivery.assignment import Assignments
@@ -20,9 +21,6 @@ from haidang_agent.path.prober import Path, Prober
 from haidang_agent.schedule.source import Deliver, Findings, instant
 
 log = logging.getLogger(__name__)
-
-STATE = "path_state"
-"""The report of which paths are up; the figures are the source's own."""
 
 _STATE_SECONDS = 5.0
 # While a path is in doubt whoever judges the whole network wants to know it.
@@ -37,7 +35,7 @@ _COLLECT_SECONDS = 4.0
 class Paths:
     """A standing source."""
 
-    name = "paths"
+    name = PATHS
 
     def __init__(self, config: PathsConfig, assignments: Assignments) -> None:
         self.config = config
@@ -116,7 +114,7 @@ class Paths:
         return wanted
 
     def _say(self, prober: Prober, deliver: Deliver) -> None:
-        deliver(STATE, instant(), _STATE_SECONDS, _state(prober))
+        deliver(PATH_STATE, instant(), _STATE_SECONDS, _state(prober))
         prober.changed.clear()
 
     def _figures(self, prober: Prober) -> Findings:
@@ -167,7 +165,7 @@ class Paths:
             findings.events.append(
                 Event("path_changed", time.time(), {"target": target, "before": list(before.hops), **body})
             )
-        deliver("routes", instant(), self.config.interval_seconds, findings)
+        deliver(ROUTES, instant(), self.config.interval_seconds, findings)
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from haidang_wire.sources import REACHABILITY
+
 from haidang_agent.config import ReachabilityConfig, Target
 from haidang_agent.path import icmp
 from haidang_agent.platform.system import default_gateway
@@ -11,7 +13,7 @@ from haidang_agent.schedule.source import Findings
 class Reachability:
     """A few echo requests to every target each run; all targets share the waiting."""
 
-    name = "reachability"
+    name = REACHABILITY
 
     def __init__(self, config: ReachabilityConfig) -> None:
         self.config = config

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from haidang_wire.errors import ConfigError
+from haidang_wire.sources import REFLECTOR
 
 from haidang_agent.bucket import Bucket
 from haidang_agent.config import ReflectorConfig
@@ -34,7 +35,7 @@ Session = tuple[str, int, bytes]  # address, port, session id (RFC 8972, section
 class Reflector:
     """A standing source."""
 
-    name = "reflector"
+    name = REFLECTOR
 
     def __init__(self, config: ReflectorConfig) -> None:
         """Raises ConfigError for networks, a key or an address that can't be used."""

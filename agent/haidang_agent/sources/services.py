@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from haidang_wire import __version__
 from haidang_wire.assignment import AssignedService
 from haidang_wire.errors import ConfigError, HaidangError
+from haidang_wire.sources import SERVICES
 
 from haidang_agent import deadline
 from haidang_agent.config import ServicesConfig, load_tables
@@ -49,7 +50,7 @@ class _Answer:
 class Services:
     """One question a service and round; a service that hangs holds up no other."""
 
-    name = "services"
+    name = SERVICES
 
     def __init__(self, config: ServicesConfig, assigned: Callable[[], tuple[AssignedService, ...]]) -> None:
         self._config = config

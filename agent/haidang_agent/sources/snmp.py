@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from haidang_wire.assignment import AssignedDevice
 from haidang_wire.errors import HaidangError
+from haidang_wire.sources import SNMP
 
 from haidang_agent.config import SnmpConfig
 from haidang_agent.delivery.assignment import Assignments
@@ -40,7 +41,7 @@ _SOCKETS = 200
 class Snmp:
     """A standing source. A device that hangs holds its own task; one that is slow, one of `at_once` turns too."""
 
-    name = "snmp"
+    name = SNMP
 
     def __init__(self, config: SnmpConfig, assignments: Assignments, state_dir: Path) -> None:
         """Raises ConfigError for profiles that can't be used."""

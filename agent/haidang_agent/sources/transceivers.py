@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from haidang_wire.report import Fact
+from haidang_wire.sources import TRANSCEIVERS
 
 from haidang_agent.eeprom import Optics, TooShort, decode
 from haidang_agent.eeprom.light import milliwatts_to_dbm
@@ -34,7 +35,7 @@ _QUANTITIES = {
 class Transceivers:
     """Same metrics and labels as a switch polled over SNMP; `device` is this machine's name."""
 
-    name = "transceivers"
+    name = TRANSCEIVERS
 
     def __init__(self, device: str, ethtool: str = "ethtool") -> None:
         self._device = device

@@ -10,9 +10,11 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from haidang_wire.sources import SOURCES
+
 from haidang_collector.intake.clock import Clock
 from haidang_collector.intake.feed import Accepted
-from haidang_collector.intake.ingest import SOURCES, Prepared
+from haidang_collector.intake.ingest import Prepared
 from haidang_collector.registry.rights import ABOUT_DEVICES
 
 Source = tuple[str, str]  # agent, source

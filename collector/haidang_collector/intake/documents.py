@@ -1,6 +1,6 @@
 """The bodies of facts and events, from bytes to documents of known fields, types and bounds. Pure.
 
-What is known (`haidang_wire.documents`) is decoded into its type, so nothing else of it comes in, and whoever reads
+What is known (`haidang_wire.kinds`) is decoded into its type, so nothing else of it comes in, and whoever reads
 it afterwards finds what it should be. What is not known stays the bytes it was, few of them, and nobody looks inside.
 """
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from haidang_wire.documents import EVENTS, FACTS, DeviceEvent
+from haidang_wire.documents import DeviceEvent
+from haidang_wire.kinds import BODIES, EVENTS, FACTS
+from haidang_wire.sources import TRAPS
 
 from haidang_collector.ledger.tables import MAX_INTEGER
 
@@ -36,9 +38,9 @@ def _lists_of(body: type) -> dict[str, Decoder]:
     }
 
 
-_FACT_DECODERS: dict[str, Decoder] = {kind: Decoder(body) for kind, body in FACTS.items()}
-_LISTS: dict[str, dict[str, Decoder]] = {kind: _lists_of(body) for kind, body in {**FACTS, **EVENTS}.items()}
-_EVENT_DECODERS: dict[str, Decoder] = {kind: Decoder(body) for kind, body in EVENTS.items()}
+_FACT_DECODERS: dict[str, Decoder] = {kind: Decoder(each.body) for kind, each in FACTS.items()}
+_LISTS: dict[str, dict[str, Decoder]] = {kind: _lists_of(body) for kind, body in BODIES.items()}
+_EVENT_DECODERS: dict[str, Decoder] = {kind: Decoder(each.body) for kind, each in EVENTS.items()}
 _DEVICE_EVENT_DECODER: Decoder = Decoder(DeviceEvent)
 
 
@@ -64,7 +66,7 @@ def fact_body(kind: str, raw: msgspec.Raw) -> dict[str, Any] | str:
 def event_body(source_kind: str, kind: str, raw: msgspec.Raw) -> dict[str, Any] | str:
     """The body of an event of a source of this kind. Raises BadDocument."""
     decoder = _EVENT_DECODERS.get(kind)
-    if decoder is None and source_kind == "traps":
+    if decoder is None and source_kind == TRAPS:
         decoder = _DEVICE_EVENT_DECODER
     return _body(kind, decoder, raw)
 

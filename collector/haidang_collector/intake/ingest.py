@@ -19,9 +19,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 from haidang_wire.labels import SOURCE
-from haidang_wire.metrics import CATALOGUE
 from haidang_wire.reference import Reference
 from haidang_wire.report import Event, Fact, Refusal, Report, Sample, expiry
+from haidang_wire.sources import INVENTORY, LAN, SOURCES
 
 from haidang_collector.intake.clock import Clock, TimeBase
 from haidang_collector.intake.documents import BadDocument, Unknown, event_body, fact_body, names_of
@@ -33,9 +33,6 @@ from haidang_collector.settings import Limits
 
 log = logging.getLogger(__name__)
 
-# Those that report samples, and those of facts and events alone.
-SOURCES = frozenset(kind for metric in CATALOGUE.values() for kind in metric.sources) - {"collector"}
-SOURCES |= {"lan", "lifecycle", "links", "lldp", "routes"}
 _INTERVALS = (0.1, 7 * 86400.0)
 _MAX_TEXT = 200
 _MAX_DETAIL = 500
@@ -44,7 +41,7 @@ _KIND = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _BEGINNING = 946_684_800.0  # 2000-01-01
 _AHEAD_SECONDS = 7 * 86400.0
 # A device that is new has its maker looked up: more work a byte than a package.
-_LIST_BYTES_A_FACT = {"inventory": 2048, "lan": 256}
+_LIST_BYTES_A_FACT = {INVENTORY: 2048, LAN: 256}
 _PIECE_BYTES = 65_536
 _PIECE_SAMPLES = 500
 

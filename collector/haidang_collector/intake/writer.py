@@ -16,7 +16,9 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from haidang_wire.kinds import WITH_TABLES
 from haidang_wire.report import Fact, Report, expiry
+from haidang_wire.sources import INVENTORY, LIFECYCLE
 from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.identity.agents import IdentityError, may_speak
@@ -37,8 +39,6 @@ log = logging.getLogger(__name__)
 _CHUNK = 1024
 _CHUNKS_CACHED = 50_000
 _SHOWN_SECONDS = 7 * 86400.0
-# Kinds of fact that a source has tables of its own for; what else it tells goes where everybody's facts go.
-_ROOMS = {"inventory": inventory.KINDS, "lan": lan.KINDS}
 _NONE: frozenset[str] = frozenset()
 
 Chunk = tuple[str, int, int]  # agent, epoch, sequence // _CHUNK
@@ -208,7 +208,7 @@ class Writer:
         report = prepared.report
         shown = self._shown_of(connection, batch.agent, report.source)
         newer = prepared.taken > shown.taken
-        lifecycle = report.source == "lifecycle"
+        lifecycle = report.source == LIFECYCLE
         # What an agent last said of its own life stays true after the report's expiry. Whoever gave up waiting will
         # send again what it has then; what it had, nobody can say for how long it was held up.
         current = prepared.expires > max(batch.received, self._now) and not batch.abandoned
@@ -349,7 +349,7 @@ def _documents(prepared: Prepared) -> int:
 def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str] | None:
     """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone. How many are
     left out, by quota; None when it is refused."""
-    if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == "inventory"):
+    if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == INVENTORY):
         return Counter()
     try:
         with connection.begin_nested():
@@ -364,7 +364,7 @@ def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Hold
 
 def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str]:
     report = prepared.report
-    elsewhere = _ROOMS.get(report.source, _NONE)
+    elsewhere = WITH_TABLES.get(report.source, _NONE)
     told = [
         (each.kind, each.key, json.dumps(each.body, ensure_ascii=False, sort_keys=True))
         for each in report.facts
@@ -375,7 +375,7 @@ def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding)
     own = [each for each in report.facts if each.kind in elsewhere]
     if own and not holding.may_keep():
         left_out["kept_bytes"] += len(own)
-    elif report.source == "inventory":
+    elif report.source == INVENTORY:
         _take_inventory(connection, prepared, own, holding)
     else:
         for fact in own:

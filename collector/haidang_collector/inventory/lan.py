@@ -17,7 +17,6 @@ from haidang_collector.inventory.body import list_of, text_of
 from haidang_collector.ledger.tables import machine_macs, machines, network_devices
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-KINDS = frozenset(("network",))
 SEEN_SECONDS = 7 * 86400.0
 # Of a report: as many as an agent tells. A network of /22 has a quarter.
 _MOST = 4096

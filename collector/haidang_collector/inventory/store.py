@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from haidang_wire.kinds import WITH_TABLES
 from haidang_wire.report import Fact
+from haidang_wire.sources import INVENTORY
 
 from haidang_collector.inventory import changes as differences
 from haidang_collector.inventory import claims, software
@@ -29,14 +31,12 @@ from haidang_collector.ledger.tables import (
 )
 from haidang_collector.quotas.holdings import ROW_BYTES
 
-KINDS = frozenset(("machine", "disks", "system", "software", "security", "displays", "printers", "logon"))
-
 
 def take(connection: sa.Connection, site: str, agent: str, taken: float, facts: Iterable[Fact]) -> int | None:
     """Keep what one report says of its machine; about how many bytes that added, None when there is no machine that it
     could be of. A report that is older than what is known changes nothing. Raises TooMany, and has changed nothing
     then."""
-    bodies = {fact.kind: fact.body for fact in facts if fact.kind in KINDS and fact.key == agent}
+    bodies = {fact.kind: fact.body for fact in facts if fact.kind in WITH_TABLES[INVENTORY] and fact.key == agent}
     if "machine" in bodies:
         machine = _machine_of(connection, site, agent, taken, bodies["machine"])
     else:

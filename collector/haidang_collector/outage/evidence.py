@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from haidang_wire.report import Event, Fact, Sample
+from haidang_wire.sources import LINKS, PATH_STATE
 
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.outage import power
@@ -126,7 +127,7 @@ class Evidence:
             if reader is not None:
                 reader(prepared, sample)
                 bears = True
-        if kind == "path_state":
+        if kind == PATH_STATE:
             bears |= self._path_details(prepared)
         for event in report.events:
             bears |= self._event(prepared, event)
@@ -158,7 +159,7 @@ class Evidence:
 
     def _path(self, prepared: Prepared, sample: Sample) -> None:
         agent, target, up = prepared.report.agent, sample.labels["target"], bool(sample.value)
-        if prepared.report.source != "path_state" or not self.witnesses.of_path(agent, prepared.site, target):
+        if prepared.report.source != PATH_STATE or not self.witnesses.of_path(agent, prepared.site, target):
             return
         before, expires = self.paths.get((agent, target)), _until(prepared)
         if before is None or before.taken <= prepared.taken:
@@ -244,7 +245,7 @@ class Evidence:
             return True
         port = (device, text(event.body, "interface"))
         self._port(port, event.kind == "link_up", at, prepared)
-        if prepared.report.source == "links" and port in self.ports:
+        if prepared.report.source == LINKS and port in self.ports:
             self.ports[port].admin_up = event.body.get("admin_up") is not False
         return True
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from haidang_wire.sources import HOST, PATH_STATE, SNMP
+
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.outage import spans as kept
@@ -140,9 +142,9 @@ class Proofs:
         """All of it; each of the time the report was taken."""
         report = prepared.report
         kind, _, about = report.source.partition(":")
-        if report.source == "path_state":
+        if report.source == PATH_STATE:
             yield from self._of_paths(prepared)
-        elif kind in ("host", "snmp"):
+        elif kind in (HOST, SNMP):
             ports = self._ports.get(about or report.agent)
             if ports and self._witnesses.of_device(report.agent, prepared.site, about or report.agent):
                 for name, labels, value in prepared.kept():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from haidang_wire.kinds import FACTS
 from haidang_wire.report import Fact
 
 from haidang_collector.intake.feed import Accepted
@@ -42,6 +43,7 @@ _WINDOWS_SECONDS = 5.0
 _SLOW_SECONDS = 60.0
 # What was judged longer ago is not what is.
 _CURRENT_SECONDS = 5.0
+_OF_TOPOLOGY = [kind for kind, each in FACTS.items() if each.of_topology]
 T = TypeVar("T")
 
 
@@ -320,7 +322,7 @@ def _open(connection: sa.Connection, unsaved: Unsaved, registry: Registry, now: 
     kept.end_gone(connection, registry, min(now, registry_loaded(connection) or now))
     outages, downtimes, unusable = kept.load_open(connection)
     opened = Opened(outages, downtimes, kept.windows(connection, now), unusable=unusable)
-    told = sa.select(facts).where(facts.c.kind.in_(("neighbours", "device"))).order_by(facts.c.seen)
+    told = sa.select(facts).where(facts.c.kind.in_(_OF_TOPOLOGY)).order_by(facts.c.seen)
     for row in connection.execute(told):
         try:
             body = json.loads(row.body)

@@ -2,7 +2,7 @@
 
 The gate asks the same of each delivery (rights.py), by the registry of its time; this is asked of what was let in, by
 that in force. A device is told of by the agent it is assigned to, or by itself where it runs an agent; a path by the
-probe that measures it; each only from the site it stands at. What kinds of source say an event stands here, too.
+probe that measures it; each only from the site it stands at.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from haidang_wire.report import Event
+from haidang_wire.sources import SOURCES, About
 
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.registry.assignments import runs
@@ -76,15 +77,15 @@ class Witnesses:
         Events of kinds that mean nothing for outages do not."""
         report = prepared.report
         kind, _, about = report.source.partition(":")
+        source = SOURCES.get(kind)
+        if source is None or event.kind not in source.events or bool(about) != (source.about is About.DEVICE):
+            return False
         if event.kind in PATH_EVENTS:
-            return report.source == "path_state" and self.of_path(
-                report.agent, prepared.site, text(event.body, "target")
-            )
+            return self.of_path(report.agent, prepared.site, text(event.body, "target"))
         if event.kind not in (*LINK_EVENTS, GASP):
             return False
-        sees = kind == "traps" if about else report.source == "links"
         device = text(event.body, "device")
-        return sees and device == (about or report.agent) and self.of_device(report.agent, prepared.site, device)
+        return device == (about or report.agent) and self.of_device(report.agent, prepared.site, device)
 
 
 def event_time(prepared: Prepared, event: Event) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from haidang_wire.sources import SERVICES, SNMP
+
 from haidang_collector.intake.ingest import Prepared
 from haidang_collector.outage.engine import Engine
 from haidang_collector.registry.model import Registry
@@ -58,9 +60,9 @@ class Evidence:
     def take(self, prepared: Prepared) -> None:
         """Note what a report says."""
         kind, _, device = prepared.report.source.partition(":")
-        if kind == "snmp" and device in self.appliances:
+        if kind == SNMP and device in self.appliances:
             self._device(prepared, device)
-        elif kind == "services":
+        elif kind == SERVICES:
             self._services(prepared)
 
     def _device(self, prepared: Prepared, device: str) -> None:

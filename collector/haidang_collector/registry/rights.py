@@ -18,22 +18,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from haidang_wire.kinds import EVENTS
 from haidang_wire.metrics import CATALOGUE, samples_of
+from haidang_wire.sources import ROUTES, SOURCES, About
 
-ABOUT_DEVICES = ("snmp", "traps")
+ABOUT_DEVICES = tuple(kind for kind, each in SOURCES.items() if each.about is About.DEVICE)
 """Sources whose target is a device; no other source has a target."""
 OWN_EVENTS = frozenset({"network_device_new", "machine_disputed"})
 """Kinds of events that the collector tells, and no agent."""
 
-_ABOUT_ITSELF = ("inventory", "lan")
-_ROUTES = "routes"
+_OF_MACHINES = frozenset(kind for kind, each in SOURCES.items() if each.about is About.MACHINE)
 # Sources whose `target` is the registry's; reachability's targets are of the agent's own choice.
-_PATHS = frozenset({"path_state", "paths", _ROUTES})
+_OF_PATHS = frozenset(kind for kind, each in SOURCES.items() if each.about is About.PATHS)
 # What these are about, they must say.
-_NEEDED = {
-    "link_down": "device", "link_up": "device", "dying_gasp": "device",
-    "path_down": "target", "path_up": "target", "path_changed": "target",
-}  # fmt: skip
+_NEEDED = {kind: each.names for kind, each in EVENTS.items() if each.names}
 _NONE: frozenset[str] = frozenset()
 DEVICE = ("device",)
 """The labels of almost every sample that names something."""
@@ -108,11 +106,11 @@ class Voice:
 
     def fact(self, kind: str, key: str) -> str:
         """Why a fact may not be said, empty when it may."""
-        if self.kind == _ROUTES:
+        if self.kind == ROUTES:
             return "" if key in self.rights.targets else "foreign_path"
         if key != self.subject:
             return "foreign_key"
-        return "" if self.device is not None or self.kind in _ABOUT_ITSELF else "foreign_device"
+        return "" if self.device is not None or self.kind in _OF_MACHINES else "foreign_device"
 
     def event(self, kind: str, body: Mapping[str, Any]) -> str:
         """Why an event may not be said, empty when it may."""
@@ -154,7 +152,7 @@ def stored(agent: str, site: str, source: str) -> Voice:
 
 
 def _naming(kinds: tuple[str, ...], labels: tuple[str, ...]) -> tuple[str, ...]:
-    asked = ("device", "service", "unit", *(("target",) if _PATHS.intersection(kinds) else ()))
+    asked = ("device", "service", "unit", *(("target",) if _OF_PATHS.intersection(kinds) else ()))
     found = tuple(name for name in asked if name in labels)
     return DEVICE if found == DEVICE else found
 
