@@ -89,7 +89,7 @@ def test_security(found: dict[str, Any]) -> None:
 
 def test_only_what_the_collector_does_not_have_is_sent(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", 10**7, 10**6)
-    source = Inventory(InventoryConfig(), "may-1", tmp_path, lambda: spool.is_delivered("inventory"))
+    source = Inventory(InventoryConfig(), "may-1", tmp_path, spool)
 
     def run() -> set[str]:
         findings = source.collect()
@@ -111,10 +111,17 @@ def test_only_what_the_collector_does_not_have_is_sent(tmp_path: Path) -> None:
 
 def test_a_report_that_was_lost_is_sent_again(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", 10**7, 10**6)
-    source = Inventory(InventoryConfig(), "may-1", tmp_path, lambda: spool.is_delivered("inventory"))
+    source = Inventory(InventoryConfig(), "may-1", tmp_path, spool)
     spool.put("may-1", "inventory", time.time(), 3600, source.collect())
     spool.forget([(pending.epoch, pending.sequence) for pending in spool.newest(10)], refused=True)
-    assert {fact.kind for fact in source.collect().facts} == set(SOURCES[INVENTORY].facts)
+    again = source.collect()
+    assert {fact.kind for fact in again.facts} == set(SOURCES[INVENTORY].facts)
+    # What was lost before it was said again is no loss of that: it is asked for twice, and answered the same.
+    spool.put("may-1", "inventory", time.time(), 3600, again)
+    assert (spool.holds("inventory"), spool.lost(), spool.lost()) == (True, 1, 1)
+    spool.forget([(pending.epoch, pending.sequence) for pending in spool.newest(10)])
+    assert not spool.holds("inventory")
+    assert source.collect().facts == []
     spool.close()
 
 

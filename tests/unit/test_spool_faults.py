@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         self._allowed(lambda: self.spool.state())
-        self._allowed(lambda: self.spool.is_delivered("host"))
+        self._allowed(lambda: self.spool.holds("host"))
 
     @rule()
     def crash(self) -> None:

@@ -86,7 +86,6 @@ class Spool:
         self._forgotten: set[tuple[int, int]] = set()
         self._thinned = 0
         self._dropped = {"size": 0, "age": 0, "disk": 0, "refused": 0}
-        self._dropped_known = 0
         self._writable = True
         self._durable_now = False
         self._is_durable: bool | None = False  # what the file does; None when that is not known
@@ -278,19 +277,22 @@ class Spool:
     def _delete(self, keys: Iterable[tuple[int, int]]) -> None:
         self._database.executemany("DELETE FROM reports WHERE epoch = ? AND sequence = ?", keys)
 
-    def is_delivered(self, source: str) -> bool:
-        """Whether nothing of a source waits here, and nothing was lost since this was asked last: what it told, the
-        collector has. (Whose report was lost is not known; to say it again costs little.)"""
+    def holds(self, source: str) -> bool:
+        """Whether a report of a source waits here, as far as the disk tells: where it does not, one may."""
         with self._lock:
-            if sum(self._dropped.values()) > self._dropped_known or any(row[1] == source for row in self._memory):
-                self._dropped_known = sum(self._dropped.values())
-                return False
+            if any(row[1] == source for row in self._memory):
+                return True
             try:
                 row = self._database.execute("SELECT 1 FROM reports WHERE source = ? LIMIT 1", (source,)).fetchone()
             except sqlite3.Error as error:
                 self._not_writable(error)
-                return False
-            return row is None
+                return True
+            return row is not None
+
+    def lost(self) -> int:
+        """How many reports were lost here or refused since the agent began; whose they were is not known."""
+        with self._lock:
+            return sum(self._dropped.values())
 
     # Clocks
 

@@ -8,7 +8,6 @@ To add one: write the file, give it a table in `config.SourcesConfig`, and build
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from haidang_agent.config import AgentConfig
@@ -29,9 +28,8 @@ def build(
     if config.sources.host.enabled:
         sources.append(Host(device))
     if config.sources.inventory.enabled:
-        delivered = partial(spool.is_delivered, Inventory.name) if spool else lambda: False
         with_user = lambda: assignments.current.last_user  # noqa: E731 (it changes while the agent runs)
-        sources.append(Inventory(config.sources.inventory, device, Path(config.state_dir), delivered, with_user))
+        sources.append(Inventory(config.sources.inventory, device, Path(config.state_dir), spool, with_user))
     if config.sources.reachability.enabled:
         sources.append(Reachability(config.sources.reachability))
     if config.sources.services.enabled:

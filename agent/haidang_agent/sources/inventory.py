@@ -16,6 +16,7 @@ from haidang_wire.report import Fact
 from haidang_wire.sources import INVENTORY, SOURCES
 
 from haidang_agent.config import InventoryConfig
+from haidang_agent.delivery.spool import Spool
 from haidang_agent.platform.files import read_private, write_private
 from haidang_agent.platform.system import IDLE
 from haidang_agent.schedule.source import Findings
@@ -31,8 +32,8 @@ Hashes = dict[str, str]
 
 
 class Inventory:
-    """`delivered()` says whether every report of this source has reached the collector, and `with_user()` whether
-    the registry allows to say who was logged on last."""
+    """`spool` tells what has reached the collector: without one nothing has, and everything is said each time.
+    `with_user()` says whether the registry allows to say who was logged on last."""
 
     name = INVENTORY
 
@@ -41,18 +42,20 @@ class Inventory:
         config: InventoryConfig,
         agent: str,
         state_dir: Path,
-        delivered: Callable[[], bool] = lambda: True,
+        spool: Spool | None = None,
         with_user: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._agent = agent
         self._file = state_dir / FILE
-        self._delivered = delivered
+        self._spool = spool
         self._with_user = with_user
-        # What the collector has of each kind, and since when it has everything; what was sent since.
+        # What the collector has of each kind, and since when it has everything; what was sent since, and how many
+        # reports the spool had lost by then.
         self._known, self._everything_at = self._read()
         self._sent: Hashes | None = None
         self._sent_everything = False
+        self._lost_before = 0
         self._said = ""
 
     def _read(self) -> tuple[Hashes, float]:
@@ -77,13 +80,17 @@ class Inventory:
             if everything or self._known.get(kind) != text
         ]
         self._sent, self._sent_everything = hashes, everything
+        self._lost_before = self._spool.lost() if self._spool else 0
         findings = Findings(facts=facts)
         _samples(found, now, findings)
         return findings
 
     def _acknowledge(self) -> None:
-        """What was sent before counts once no report of it waits any more; until then it is sent again."""
-        if self._sent is None or not self._delivered():
+        """What was sent before counts once no report of it waits any more and none was lost; until then it is sent
+        again, which costs little."""
+        if self._sent is None or self._spool is None or self._spool.holds(self.name):
+            return
+        if self._spool.lost() > self._lost_before:
             return
         changed = self._sent != self._known or self._sent_everything
         self._known = self._sent
