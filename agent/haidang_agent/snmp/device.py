@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,13 +34,14 @@ class Polled:
 class Memory:
     """What polls of one device remember for the next: what seldom changes, or was not there.
 
+    `everything_due` is from when on, by the steady clock, a poll reads that anew (0: the next one).
     `state` is what of the device tells that any of it may have changed, `ports` ifIndex → the
     name of a port in metrics. There is one of these for each of a thousand devices: what is only
     compared is kept as its hash.
     """
 
     manner: Manner = field(default_factory=Manner)
-    read_at: float = -math.inf
+    everything_due: float = 0.0
     uptime: float = 0.0
     engine: Polled | None = None
     state: tuple[object, ...] = ()
@@ -58,7 +58,7 @@ class Memory:
         """Read everything anew. What the device can bear stays known, and its ports until they are read."""
         for learnt in (self.identity, self.entity_ports, self.entity_names, self.entity_descriptions):
             learnt.clear()
-        self.absent, self.if_names, self.read_at = frozenset(), 0, -math.inf
+        self.absent, self.if_names, self.everything_due = frozenset(), 0, 0.0
 
     def note_absent(self, oids: set[str]) -> None:
         """The device has none of these columns."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
 import time
 
@@ -93,7 +92,7 @@ async def _read(
     await _drop_if_changed(found, session, system)
     found.notes += device.notes
     memory.note_absent(device.absent)
-    _remember(found, memory)
+    _remember(found, memory, everything=everything)
 
 
 def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool:
@@ -103,7 +102,7 @@ def _changed(memory: Memory, profile: Profile, system: dict[str, Value]) -> bool
     same = state == memory.state and uptime >= memory.uptime
     memory.state, memory.uptime = state, uptime
     memory.engine = _engine(system)
-    if same and time.monotonic() - memory.read_at < EVERYTHING_SECONDS:
+    if same and time.monotonic() < memory.everything_due:
         return False
     memory.forget()
     return True
@@ -120,7 +119,7 @@ def _engine(system: dict[str, Value]) -> Polled | None:
     return Polled(engine_id, int(boots), int(seconds), time.monotonic())
 
 
-def _remember(found: Poll, memory: Memory) -> None:
+def _remember(found: Poll, memory: Memory, *, everything: bool) -> None:
     """A poll that missed something is followed by one of everything; soon also one in which a
     port came up or went down: there may be another module in it, or another neighbour."""
     up = hash(
@@ -128,11 +127,11 @@ def _remember(found: Poll, memory: Memory) -> None:
     )
     now = time.monotonic()
     if found.notes:
-        memory.read_at = -math.inf
-    elif memory.read_at == -math.inf:
-        memory.read_at = now
+        memory.everything_due = 0.0
+    elif everything:
+        memory.everything_due = now + EVERYTHING_SECONDS
     elif up != memory.ports_up:
-        memory.read_at = min(memory.read_at, now - EVERYTHING_SECONDS + _AFTER_CHANGE_SECONDS)
+        memory.everything_due = min(memory.everything_due, now + _AFTER_CHANGE_SECONDS)
     memory.ports_up = up
 
 

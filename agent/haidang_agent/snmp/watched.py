@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 
 from haidang_wire.assignment import AssignedDevice
 
 from haidang_agent.schedule.grid import Grid
 from haidang_agent.snmp.device import Memory
+from haidang_agent.snmp.poll import EVERYTHING_SECONDS
 
 # A device that sends traps without end is not polled without end, nor all of it each time.
 _AGAIN_SECONDS = 5.0
@@ -29,8 +29,9 @@ class Watched:
 
     def ask(self) -> None:
         """Poll it now, and all of it: something happened to it."""
-        if time.monotonic() - self.memory.read_at > _EVERYTHING_AGAIN_SECONDS:
-            self.memory.read_at = -math.inf
+        read = self.memory.everything_due - EVERYTHING_SECONDS
+        if time.monotonic() > read + _EVERYTHING_AGAIN_SECONDS:
+            self.memory.everything_due = 0.0
         self._asked.set()
 
     async def due(self, *, first: bool) -> None:
