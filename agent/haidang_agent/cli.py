@@ -183,7 +183,6 @@ def _once(options: argparse.Namespace) -> int:
     itself.runners = runners
     taken = time.time()
     found = [runner.run_once() for runner in runners]
-    found += [target for findings in found if findings for target in findings.targets.values()]
     report = Report(
         agent=name, epoch=0, sequence=0, source=options.source or "once", taken=taken,
         interval=min(runner.config.interval_seconds for runner in runners),

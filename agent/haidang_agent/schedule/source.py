@@ -14,13 +14,11 @@ from haidang_agent.platform.system import boot_seconds
 
 @dataclass
 class Findings:
-    """What one run of a source found. `targets` holds what it found of others (devices, by name):
-    a report of its own each, SOURCE:TARGET."""
+    """What one run of a source found."""
 
     samples: list[Sample] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    targets: dict[str, Findings] = field(default_factory=dict)
 
     def add(self, metric: str, value: float, **labels: str) -> None:
         """Add one sample; `metric` without the `haidang_` all metrics begin with."""

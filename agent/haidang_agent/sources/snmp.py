@@ -63,21 +63,26 @@ class Snmp:
             self._listener = Listener(config.traps, state_dir, config.interval_seconds)
 
     def collect(self) -> Findings:
-        """All devices once: a report of each; one that does not answer says haidang_device_up 0."""
-        return Findings(targets=asyncio.run(self._all()))
+        """All devices once, for people: together what `run()` delivers as a report of each. One that does not answer
+        says haidang_device_up 0."""
+        together = Findings()
+        for found in asyncio.run(self._all()):
+            together.samples += found.samples
+            together.facts += found.facts
+        return together
 
-    async def _all(self) -> dict[str, Findings]:
+    async def _all(self) -> list[Findings]:
         self._begin()
         self._read_credentials()
         watched = [Watched(device, self.config.interval_seconds) for device in self._assignments.current.devices]
         polls = await asyncio.gather(*(self._poll(each) for each in watched), return_exceptions=True)
-        found = {}
+        found = []
         for each, said in zip(watched, polls):
             if isinstance(said, BaseException):  # a defect that one device brings out is no other's
                 self.failures["error"] += 1
                 log.warning("polling %s failed", each.device.id, exc_info=said)
             else:
-                found[each.device.id] = said.findings()
+                found.append(said.findings())
         return found
 
     def _begin(self) -> None:
