@@ -46,11 +46,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table; with an address where it leads on."""
+    """Of a table; with an address where it leads on, and of bars how many percent of its bar are filled."""
 
     text: str
     link: str = ""
     color: str = ""
+    percent: str = ""
 
 
 @dataclass
@@ -136,8 +137,8 @@ def _bars(
         most = defaults.get("max") or max((value for _, value in values), default=1.0) or 1.0
         for name, value in values:
             part = max(0.0, min(1.0, (value - least) / (most - least))) if most > least else 0.0
-            # The share of the bar stands where a link would: the page draws it.
-            made.rows.append([Cell(name), Cell(shown(value, unit), f"{part * 100:.1f}", _color(value, steps))])
+            bar = Cell(shown(value, unit), color=_color(value, steps), percent=f"{part * 100:.1f}")
+            made.rows.append([Cell(name), bar])
 
 
 def _alerts(made: Shown, result: Result, language: str) -> None:
