@@ -26,9 +26,8 @@ from haidang_collector.ledger.tables import measured as spans
 from haidang_collector.outage.evidence import PathState
 from haidang_collector.outage.model import Downtime, Outage
 from haidang_collector.outage.watch import Watch
-from haidang_collector.plan.evidence import Appliance
-from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
+from haidang_collector.plan.inputs import Appliance, Inputs
 from haidang_collector.plan.watch import PlanWatch
 from haidang_collector.principals import Principal
 from haidang_collector.registry import store as registry_store
@@ -328,7 +327,7 @@ def test_what_was_seen_by_a_clock_that_was_ahead_meets_no_figure(days: int) -> N
     document["devices"].append({"id": "fw", "site": "x1", "role": "appliance", "address": "10.0.0.1"})
     known = Registry.model_validate(document)
     ahead = UNIX + 30 * 86400.0
-    seen = PlanEvidence()
+    seen = Inputs()
     seen.use(known)
     seen.services["vb"] = (True, ahead)
     seen.documents["vb", "x1"], seen.electronic["vb", "x1"] = (10, ahead), 5

@@ -17,8 +17,8 @@ from haidang_collector.ledger.database import Ledger
 from haidang_collector.months import month
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.sla import figures
-from haidang_collector.plan.evidence import Evidence as PlanEvidence
 from haidang_collector.plan.figures import compute
+from haidang_collector.plan.inputs import Inputs
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.reports.sla import Report as MonthReport
@@ -225,7 +225,7 @@ def test_whatever_reports_hold_the_engine_and_the_plan_go_on(ledger: Ledger, exa
     def go_on(reports: list[Any]) -> None:
         world = World(ledger)
         world.load(REGISTRY)
-        plan = PlanEvidence()
+        plan = Inputs()
         plan.use(REGISTRY)
         world.run(1)
         for (speaker, content, rightful), taken, interval, age, late in reports:

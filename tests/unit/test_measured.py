@@ -23,7 +23,7 @@ from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.measured import WRITE_SECONDS, Keeper, Proofs
 from haidang_collector.outage.model import Says, Seen
 from haidang_collector.outage.sla import Record, figures
-from haidang_collector.plan.evidence import Evidence as PlanEvidence
+from haidang_collector.plan.inputs import Inputs
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.rights import Rights
 from haidang_collector.settings import Limits, Settings
@@ -78,7 +78,7 @@ def test_what_nothing_tells_of_is_unknown() -> None:
     assert "haidang_site_up{" not in text
     assert text.count("haidang_circuit_measured{") == len(CIRCUITS)
     assert 'haidang_circuit_measured{circuit="ttdl-r1",carrier="vta"} 0' in text
-    plan = PlanEvidence()
+    plan = Inputs()
     plan.look(engine, START)
     assert plan.circuits_up == {}
 
@@ -102,7 +102,7 @@ def test_ports_paths_and_reach_tell_of_circuits() -> None:
     province.run(15)  # neither says anything more
     states = province.engine.circuit_states
     assert (states["r3-r4"], states["r5-r6"]) == ("unknown", "unknown")
-    plan = PlanEvidence()
+    plan = Inputs()
     plan.look(province.engine, province.now)
     assert set(plan.circuits_up) == {"r2-hub", "hub-x1", "hub-x2", "hub-x3"}
 

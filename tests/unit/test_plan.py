@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.ledger.tables import plan_figures
 from haidang_collector.months import month
-from haidang_collector.plan.evidence import DAY, Appliance, Evidence
 from haidang_collector.plan.figures import FIGURES, Share, compute
+from haidang_collector.plan.inputs import DAY, Appliance, Inputs
 from haidang_collector.registry.model import Registry
 from haidang_collector.reports import plan as report
 from pypdf import PdfReader
@@ -41,8 +41,8 @@ REGISTRY = Registry.model_validate(
 )  # fmt: skip
 
 
-def evidence() -> Evidence:
-    found = Evidence()
+def inputs() -> Inputs:
+    found = Inputs()
     found.use(REGISTRY)
     found.circuits_up["c1"] = NOW - DAY + 60
     found.appliances["fw"] = Appliance(NOW - 30, True, {"haidang_appliance_license_ok": True})
@@ -53,7 +53,7 @@ def evidence() -> Evidence:
 
 
 def test_figures_of_sites_levels_and_the_province() -> None:
-    found = compute(REGISTRY, evidence(), {"ttdl": 13, "xa": 1}, NOW)
+    found = compute(REGISTRY, inputs(), {"ttdl": 13, "xa": 1}, NOW)
     of = {key: share.ratio for key, share in found.sites.items()}
     assert of == {
         ("ttdl", "fiber"): 1, ("xa", "fiber"): 1, ("ttdl", "appliance"): 1, ("xa", "appliance"): 0,
@@ -81,7 +81,7 @@ def test_figures_of_sites_levels_and_the_province() -> None:
     ],
 )  # fmt: skip
 def test_what_is_old_or_ill_does_not_count(change: object, key: tuple[str, str]) -> None:
-    known = evidence()
+    known = inputs()
     assert compute(REGISTRY, known, {}, NOW).sites[key].ratio == 1
     assert callable(change)
     change(known)
@@ -89,7 +89,7 @@ def test_what_is_old_or_ill_does_not_count(change: object, key: tuple[str, str])
 
 
 def test_where_nothing_tells_there_is_no_figure() -> None:
-    known = evidence()
+    known = inputs()
     known.documents.clear()
     sites = compute(REGISTRY, known, {}, NOW).sites
     assert ("xa", "electronic_documents") not in sites
@@ -105,7 +105,7 @@ def test_a_share_stays_within_nothing_and_all() -> None:
 def made(tmp_path: Path) -> report.Report:
     ledger = Ledger(tmp_path)
     now = time.mktime((2026, 10, 20, 12, 0, 0, 0, 0, -1))
-    figures = compute(REGISTRY, evidence(), {"ttdl": 13, "xa": 1}, NOW)
+    figures = compute(REGISTRY, inputs(), {"ttdl": 13, "xa": 1}, NOW)
     with ledger.transaction() as connection:
         for day in ("2026-09-30", "2026-10-01", "2026-10-02", "2026-10-19"):
             rows = [

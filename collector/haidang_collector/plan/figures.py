@@ -1,4 +1,4 @@
-"""From evidence to figures. Pure of clocks and files.
+"""From what reports say to figures. Pure of clocks and files.
 
 A figure of a site is a share from 0 to 1, or absent where nothing tells. Over a level and the province it is that of
 all its sites together: yes-or-no figures count sites, workstations count officials, documents count documents.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haidang_collector.plan.evidence import DAY, Evidence
+from haidang_collector.plan.inputs import DAY, Inputs
 from haidang_collector.registry.model import Registry, Site
 
 FIGURES = (
@@ -49,10 +49,10 @@ class Figures:
     levels: dict[tuple[str, str], Share] = field(default_factory=dict)
 
 
-def compute(registry: Registry, evidence: Evidence, workstations: Mapping[str, int], now: float) -> Figures:
+def compute(registry: Registry, inputs: Inputs, workstations: Mapping[str, int], now: float) -> Figures:
     """All figures. `workstations` are the desktops, laptops and tablets of each site that are in use."""
     found = Figures()
-    reading = _Reading(registry, evidence, now)
+    reading = _Reading(registry, inputs, now)
     totals: dict[tuple[str, str], list[float]] = {}
     for site in registry.sites:
         if site.level == "other":  # no agency: a mast, a store
@@ -85,8 +85,8 @@ def _workstation(site: Site, number: int) -> Share | None:
 
 
 class _Reading:
-    def __init__(self, registry: Registry, evidence: Evidence, now: float) -> None:
-        self._evidence = evidence
+    def __init__(self, registry: Registry, inputs: Inputs, now: float) -> None:
+        self._inputs = inputs
         self._now = now
         self._fibers: dict[str, list[str]] = {}
         for circuit in registry.circuits:
@@ -105,13 +105,13 @@ class _Reading:
 
     def fiber(self, site: Site) -> Share:
         """A fiber circuit that carried traffic within the last 24 hours."""
-        seen = (self._evidence.circuits_up.get(circuit, 0.0) for circuit in self._fibers.get(site.id, ()))
+        seen = (self._inputs.circuits_up.get(circuit, 0.0) for circuit in self._fibers.get(site.id, ()))
         return Share(int(any(self._within(DAY, at) for at in seen)), 1)
 
     def appliance(self, site: Site) -> Share:
         """One that is there, answers, and finds nothing wrong with itself."""
         for name in self._appliances.get(site.id, ()):
-            known = self._evidence.appliances.get(name)
+            known = self._inputs.appliances.get(name)
             fresh = known and known.answers and self._within(_FRESH_SECONDS, known.answered)
             if known and fresh and all(known.ok.values()):
                 return Share(1, 1)
@@ -125,7 +125,7 @@ class _Reading:
         ]
         if not mine:
             return Share(0, 1) if kinds == ("document_system",) else None
-        states = (self._evidence.services.get(each.id, (False, 0.0)) for each in mine)
+        states = (self._inputs.services.get(each.id, (False, 0.0)) for each in mine)
         up = sum(answers and self._within(_FRESH_SECONDS, at) for answers, at in states)
         # One document system is enough; each service counts.
         return Share(min(up, 1), 1) if kinds == ("document_system",) else Share(up, len(mine))
@@ -137,8 +137,8 @@ class _Reading:
             if service.documents is None or (service.serves == "site" and service.site != site.id):
                 continue
             for unit in (site.id, "") if service.site == site.id else (site.id,):
-                count, at = self._evidence.documents.get((service.id, unit), (0.0, 0.0))
-                if self._within(_COUNTS_SECONDS, at) and (service.id, unit) in self._evidence.electronic:
-                    part += min(self._evidence.electronic[service.id, unit], count)
+                count, at = self._inputs.documents.get((service.id, unit), (0.0, 0.0))
+                if self._within(_COUNTS_SECONDS, at) and (service.id, unit) in self._inputs.electronic:
+                    part += min(self._inputs.electronic[service.id, unit], count)
                     whole += count
         return Share(part, whole) if whole else None

@@ -19,8 +19,8 @@ from haidang_collector.ledger.tables import plan_figures
 from haidang_collector.lines import Sample, families_of
 from haidang_collector.months import day_of
 from haidang_collector.outage.engine import Engine
-from haidang_collector.plan.evidence import Evidence
 from haidang_collector.plan.figures import Figures, compute
+from haidang_collector.plan.inputs import Inputs
 from haidang_collector.registry.model import Registry
 from haidang_collector.telemetry import Telemetry
 
@@ -49,7 +49,7 @@ class PlanWatch:
     """Fed by what comes in, asked for `blocks`."""
 
     def __init__(self, ledger: Ledger, telemetry: Telemetry, clock: Callable[[], float] = time.time) -> None:
-        self.evidence = Evidence()
+        self.inputs = Inputs()
         self._blocks: list[tuple[str, bytes]] = []
         self._made = float("-inf")
         self._clock = clock
@@ -67,20 +67,20 @@ class PlanWatch:
         """Of the feed: what is live."""
         if not accepted.is_live:
             return
-        self.evidence.take(accepted.prepared)
-        if self.evidence.disbelieved:
-            self._telemetry.disbelieved.labels("count").inc(self.evidence.disbelieved)
-            self.evidence.disbelieved = 0
+        self.inputs.take(accepted.prepared)
+        if self.inputs.disbelieved:
+            self._telemetry.disbelieved.labels("count").inc(self.inputs.disbelieved)
+            self.inputs.disbelieved = 0
 
     def move(self, seconds: float) -> None:
         """The clock was set by so much: what was seen and made is as old as it was."""
-        self.evidence.move(seconds)
+        self.inputs.move(seconds)
         self._made += seconds
         self._looked += seconds
 
     def use(self, registry: Registry | None) -> None:
         """Another registry is in force: the figures are made anew at once."""
-        self.evidence.use(registry)
+        self.inputs.use(registry)
         self._news.set()
 
     async def run(self, world: World) -> None:
@@ -104,9 +104,9 @@ class PlanWatch:
         if registry is None:
             self._blocks = []
             return
-        self.evidence.look(world.engine, now)
+        self.inputs.look(world.engine, now)
         found = await self._ledger.run(counts.count, registry, now)
-        figures = compute(registry, self.evidence, found.workstations, now)
+        figures = compute(registry, self.inputs, found.workstations, now)
         self._looked = await self._ledger.run(counts.tell_new_devices, registry, self._looked, now)
         await self._ledger.run(_keep, registry, figures, now)
         self._blocks, self._made = families_of(_samples(registry, found, figures)), now

@@ -1,4 +1,4 @@
-"""What current reports say that the plan's figures are made of. Times are Unix seconds on the collector's clock."""
+"""What the plan's figures are made of, as current reports say it. Times are Unix seconds on the collector's clock."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ class Appliance:
 
 
 @dataclass
-class Evidence:
-    """`appliances` are those of the registry: what other devices say is not looked at, nor what an agent says of a
-    service that it is not to ask. `disbelieved` counts what can be no count."""
+class Inputs:
+    """What reports say of appliances, services and documents, and what the outage engine says of circuits.
+
+    `appliances` are those of the registry: what other devices say is not looked at, nor what an agent says of a service
+    that it is not to ask. `disbelieved` counts what can be no count.
+    """
 
     appliances: dict[str, Appliance] = field(default_factory=dict)
     services: dict[str, tuple[bool, float]] = field(default_factory=dict)
