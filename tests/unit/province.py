@@ -12,7 +12,7 @@ from typing import Any
 from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
-from haidang_collector.outage.model import Changes, Outage, Window
+from haidang_collector.outage.model import Changes, MaintenanceWindow, Outage
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits
@@ -126,7 +126,7 @@ class Province:
         self._links([name for name, ends in CIRCUITS.items() if site in ends and name not in self.cuts], up=True)
 
     def maintain(self, element: str, seconds: float) -> None:
-        self.engine.windows.append(Window(element, self.now, self.now + seconds))
+        self.engine.windows.append(MaintenanceWindow(element, self.now, self.now + seconds))
 
     def speaker(self, agent: str, site: str) -> Speaker:
         """An agent as the registry has it; a site's probe measures along its circuits too, which have no addresses."""

@@ -64,9 +64,9 @@ def at_revision(state: Path, revision: str) -> None:
 
 def test_a_row_stands_or_falls_with_its_change(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, "hàn nối")
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, "hàn nối")
     with pytest.raises(ZeroDivisionError), ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, "never")
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, "never")
         raise ZeroDivisionError
     (row,) = rows(ledger)
     assert (row.kind, row.name, row.origin) == ("operator", "truc-ban", "10.0.0.7")
@@ -95,7 +95,7 @@ def test_a_row_stands_or_falls_with_its_change(ledger: Ledger) -> None:
 def test_no_statement_changes_or_removes_a_row(ledger: Ledger, attempt: str) -> None:
     for element in ("hub", "r2"):
         with ledger.transaction() as connection:
-            kept.plan(connection, WHO, element, 1000, 2000, "")
+            kept.add_maintenance(connection, WHO, element, 1000, 2000, "")
     before = rows(ledger)
     *first, last = attempt.split(";")
     with pytest.raises(sa.exc.IntegrityError, match="append-only"), ledger.transaction() as connection:
@@ -131,7 +131,7 @@ def test_a_number_is_never_given_twice(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         audit.remove_old(connection, now, 1830)
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, "")
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, "")
     assert [row.id for row in rows(ledger)] == [3, 2]
 
 
@@ -169,7 +169,7 @@ def test_rows_are_found_by_time_who_and_what_and_paged(ledger: Ledger) -> None:
     for number in range(5):
         put(ledger, now - 100 + number, "token.create" if number % 2 else "token_x", str(number))
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, "")
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, "")
     assert [row.object for row in rows(ledger, what="token")] == ["3", "1"]
     assert [row.object for row in rows(ledger, what="token.create", begins=now - 98)] == ["3"]
     assert [row.object for row in rows(ledger, who="an", ends=now - 98)] == ["1", "0"]
@@ -181,7 +181,7 @@ def test_all_rows_are_exported_for_programs_and_for_spreadsheets(ledger: Ledger,
     for number in range(5):
         put(ledger, 1_750_000_000 + number, object=f"=x;={number}")
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, '";@SUM(A1)')
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, '";@SUM(A1)')
     lines, sheet = io.StringIO(), io.StringIO(newline="")
     audit.export(ledger, Wanted(), lines, "json", chunk)
     audit.export(ledger, Wanted(), sheet, "csv", chunk)
@@ -234,19 +234,19 @@ def test_restoring_an_old_backup_loses_no_row(tmp_path: Path) -> None:
     Authority(state, None)
     ledger = Ledger(state)
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "hub", 1000, 2000, "")
+        kept.add_maintenance(connection, WHO, "hub", 1000, 2000, "")
     ledger.close()
     backup(state, file)
     ledger = Ledger(state)
     with ledger.transaction() as connection:
-        kept.plan(connection, WHO, "later", 1000, 2000, "")
+        kept.add_maintenance(connection, WHO, "later", 1000, 2000, "")
     ledger.close()
     for _ in range(2):  # the second removes what the first kept beside
         restore(state, file, Principal.of_command(), force=True)
     ledger = Ledger(state)
     found = rows(ledger)
     with ledger.transaction() as connection:
-        assert [work.element for work in kept.list_planned(connection)] == ["hub"]
+        assert [work.element for work in kept.list_maintenance(connection)] == ["hub"]
     ledger.close()
     assert [row.action for row in found] == ["state.restore", "state.restore", "maintenance.plan", "maintenance.plan"]
     assert found[2].after

@@ -163,7 +163,7 @@ def test_an_engine_that_can_not_judge_shows_nothing_and_says_so(world: World, mo
 
 def test_planned_work_is_known_before_anything_is_judged(world: World) -> None:
     with world.ledger.transaction() as connection:
-        kept.plan(connection, Principal.of_command(), "x1", START, START + 600, "")
+        kept.add_maintenance(connection, Principal.of_command(), "x1", START, START + 600, "")
     world.run(30, lambda: world.reaches_all_but("x1"))
     assert 'planned="1"' in shown(world)
     world.restart()

@@ -16,7 +16,7 @@ from haidang_collector.months import month, month_of
 from haidang_collector.outage import sla
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.model import Changes, Downtime, Outage, Says, Seen, Window
+from haidang_collector.outage.model import Changes, Downtime, MaintenanceWindow, Outage, Says, Seen
 from haidang_collector.outage.remarks import Remark
 from haidang_collector.principals import Principal
 from haidang_collector.registry.model import Registry
@@ -40,7 +40,7 @@ def always(registry: Registry = REGISTRY, until: float = PERIOD[1]) -> list[Seen
 
 
 def figures(
-    downtimes: list[Downtime], work: list[Window], now: float = PERIOD[1], seen: list[Seen] | None = None,
+    downtimes: list[Downtime], work: list[MaintenanceWindow], now: float = PERIOD[1], seen: list[Seen] | None = None,
     registry: Registry = REGISTRY,
 ) -> list[sla.Figures]:  # fmt: skip
     record = sla.Record(downtimes, work, always(registry) if seen is None else seen)
@@ -86,7 +86,7 @@ def test_figures_count_downtime_without_planned_work() -> None:
         Downtime("circuit", "r2-hub", PERIOD[0] - 500, "o0", PERIOD[0] + 600),  # began the month before
         Downtime("site", "hub", at, "o1", at + 3600),
     ]
-    work = [Window("hub", at + 5 * DAY - 1800, at + 5 * DAY + 3600)]
+    work = [MaintenanceWindow("hub", at + 5 * DAY - 1800, at + 5 * DAY + 3600)]
     found = figures(downtimes, work, PERIOD[1] + DAY)
     circuit = of(found, "circuit", "r2-hub")
     assert circuit.down_seconds == 3600 + 600 + 3600 + 600
@@ -236,16 +236,16 @@ def test_planned_work_is_kept_ended_and_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     now = time.time()
     with ledger.transaction() as connection:
-        work = kept.plan(connection, Principal.itself(), "hub", now, now + 3600, "hàn nối")
-        later = kept.plan(connection, Principal.itself(), "hub", now + 7200, now + 9000, "")
-        assert [each.id for each in kept.list_planned(connection, now)] == [work.id, later.id]
-        assert kept.end_planned(connection, Principal.itself(), work.id, now + 60).ends == now + 60
-        kept.end_planned(connection, Principal.itself(), later.id, now + 60)
-        assert [each.ends for each in kept.list_planned(connection)] == [now + 60]
+        work = kept.add_maintenance(connection, Principal.itself(), "hub", now, now + 3600, "hàn nối")
+        later = kept.add_maintenance(connection, Principal.itself(), "hub", now + 7200, now + 9000, "")
+        assert [each.id for each in kept.list_maintenance(connection, now)] == [work.id, later.id]
+        assert kept.end_maintenance(connection, Principal.itself(), work.id, now + 60).ends == now + 60
+        kept.end_maintenance(connection, Principal.itself(), later.id, now + 60)
+        assert [each.ends for each in kept.list_maintenance(connection)] == [now + 60]
         with pytest.raises(HaidangError, match="no planned work 99"):
-            kept.end_planned(connection, Principal.itself(), 99, now)
+            kept.end_maintenance(connection, Principal.itself(), 99, now)
         with pytest.raises(HaidangError, match="before it begins"):
-            kept.plan(connection, Principal.itself(), "hub", now, now, "")
+            kept.add_maintenance(connection, Principal.itself(), "hub", now, now, "")
     ledger.close()
 
 
@@ -391,7 +391,7 @@ def test_figures_are_what_counting_second_by_second_gives(
     period = (0.0, 60.0)
     seen = [Seen("site", "hub", says, min(a, b), max(a, b)) for says, a, b in said]
     downtimes = [Downtime("site", "hub", begins, str(n), ends) for n, (begins, ends) in enumerate(downs)]
-    windows = [Window("hub", begins, ends) for begins, ends in works]
+    windows = [MaintenanceWindow("hub", begins, ends) for begins, ends in works]
     found = of(sla.figures(REGISTRY, period, sla.Record(downtimes, windows, seen), 50.0, JUDGED), "site", "hub")
 
     def seconds(*kinds: Says) -> set[int]:

@@ -267,11 +267,13 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
                 raise HaidangError(f"there is no site or circuit {options.element!r}")
             begins = now if options.begins == "now" else local_time(options.begins, "--begins")
             ends = begins + duration(options.lasts, "--lasts")
-            works = [outages.plan(connection, Principal.of_command(), options.element, begins, ends, options.text)]
+            works = [
+                outages.add_maintenance(connection, Principal.of_command(), options.element, begins, ends, options.text)
+            ]
         elif options.action == "end":
-            works = [outages.end_planned(connection, Principal.of_command(), options.number, now)]
+            works = [outages.end_maintenance(connection, Principal.of_command(), options.number, now)]
         else:
-            works = outages.list_planned(connection, begins=now)
+            works = outages.list_maintenance(connection, begins=now)
     for work in works:
         print(f"{work.id:>5}  {work.element:<30} {date(work.begins)} to {date(work.ends)}  {plain(work.text)}")
 

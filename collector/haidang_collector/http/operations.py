@@ -71,7 +71,7 @@ def router(collector: Collector) -> APIRouter:
     async def planned(request: Request) -> list[dict[str, Any]]:
         """Planned work that is not over, the first first."""
         collector.peers.require(request.scope, Right.LOOK)
-        return [asdict(each) for each in await collector.ledger.run(kept.list_planned, time.time())]
+        return [asdict(each) for each in await collector.ledger.run(kept.list_maintenance, time.time())]
 
     @routes.post(
         "/v1/maintenance", response_model=PlannedWork, status_code=201,
@@ -86,8 +86,10 @@ def router(collector: Collector) -> APIRouter:
         if work.ends - work.begins > _LONGEST_WORK_SECONDS:
             raise Problem(422, "malformed", "planned work lasts at most 90 days", field="ends")
         try:
-            planned = collector.ledger.run(kept.plan, principal, work.element, work.begins, work.ends, work.text)
-            return asdict(await planned)
+            added = collector.ledger.run(
+                kept.add_maintenance, principal, work.element, work.begins, work.ends, work.text
+            )
+            return asdict(await added)
         except HaidangError as error:
             raise Problem(422, "malformed", str(error), field="ends") from error
 
@@ -98,8 +100,8 @@ def router(collector: Collector) -> APIRouter:
         """The work is over now, or does not take place."""
         principal = collector.peers.require(request.scope, Right.CHANGE)
         try:
-            return asdict(await collector.ledger.run(kept.end_planned, principal, number, time.time()))
-        except kept.NoSuchWork as error:
+            return asdict(await collector.ledger.run(kept.end_maintenance, principal, number, time.time()))
+        except kept.NoSuchMaintenance as error:
             raise Problem(404, "not_found", str(error)) from error
 
     return routes

@@ -265,7 +265,7 @@ measured = Table(
     Column("ends", Float, nullable=False, index=True),
 )
 
-# Planned work on a site or circuit.
+# Of a site or circuit, announced beforehand.
 maintenance = Table(
     "maintenance",
     metadata,

@@ -13,7 +13,7 @@ from haidang_collector.outage import cause as causes
 from haidang_collector.outage.cause import Cause, Kind
 from haidang_collector.outage.coincidence import FEEDER_SECONDS
 from haidang_collector.outage.evidence import Evidence
-from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, MaintenanceWindow, Outage
 from haidang_collector.outage.remarks import remark
 from haidang_collector.outage.sight import Picture, Sight, Told
 from haidang_collector.registry.model import Registry
@@ -50,7 +50,7 @@ class Engine:
         self.site_states: dict[str, str] = {}
         self.circuit_states: dict[str, str] = {}
         self.told: dict[tuple[str, str], Told] = {}
-        self.windows: list[Window] = []
+        self.windows: list[MaintenanceWindow] = []
         self.sla_budgets_used: dict[str, float] = {}
         self.measured_ratios: dict[str, float] = {}
         self.mismatches: list[Mismatch] = []
@@ -259,7 +259,7 @@ class Engine:
         name = {"site": site, "circuit": circuit, "center": "center"}[kind]
         stamp = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%S")
         outage = Outage(f"{name}-{stamp}", kind, site, circuit, started, circuits)
-        outage.planned = self._planned(outage, now)
+        outage.planned = self._in_maintenance(outage, now)
         self.outages[outage.id] = outage
         changes.outages[outage.id] = outage
         return outage
@@ -269,9 +269,10 @@ class Engine:
         since = {name: self.sight.circuit_down_since(name, now) or 0.0 for name in circuits}
         return max(circuits, key=lambda name: (since[name], name), default="")
 
-    def _planned(self, outage: Outage, now: float) -> bool:
-        at_work = {window.element for window in self.windows if window.begins <= now < window.ends}
-        return outage.site in at_work or bool(at_work and set(outage.circuits) and set(outage.circuits) <= at_work)
+    def _in_maintenance(self, outage: Outage, now: float) -> bool:
+        elements = {window.element for window in self.windows if window.begins <= now < window.ends}
+        circuits = set(outage.circuits)
+        return outage.site in elements or (bool(circuits) and circuits <= elements)
 
     def _set(self, outage: Outage, down: set[str], why: Cause, changes: Changes) -> None:
         before = (set(outage.down), outage.cause, outage.clear_since, len(outage.sites))
@@ -289,7 +290,7 @@ class Engine:
 
     def _clear(self, picture: Picture, now: float, changes: Changes) -> None:
         for outage in list(self.outages.values()):
-            planned = self._planned(outage, now)
+            planned = self._in_maintenance(outage, now)
             if planned != outage.planned:
                 outage.planned = planned
                 changes.outages[outage.id] = outage

@@ -1,4 +1,4 @@
-"""What the engine speaks of: outages, downtimes, planned work. Times are Unix seconds."""
+"""What the engine speaks of: outages, downtimes, maintenance. Times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from haidang_collector.outage.cause import Cause, Kind
 
 
 @dataclass(frozen=True)
-class Window:
-    """Planned work on a site or circuit."""
+class MaintenanceWindow:
+    """When a site or circuit is under maintenance that was announced."""
 
     element: str
     begins: float
@@ -19,9 +19,9 @@ class Window:
 
 @dataclass
 class Outage:
-    """One failure. `site` and `circuit`, fixed when it begins, name it: the entry nearest the center and the
+    """One failure. `site` and `circuit`, fixed when it begins, name it: the entry nearest the data center and the
     circuit towards it; `kind` is site, circuit (a circuit alone, all sites reached) or center. `sites` are all
-    it ever cut off, `down` those it cuts off now. Times are Unix seconds."""
+    it ever cut off, `down` those it cuts off now; `planned` says that it lies in maintenance. Unix seconds."""
 
     id: str
     kind: str

@@ -1,6 +1,6 @@
 """What circuits, sites and carriers were worth in a month: availability, repair times, against the SLA.
 
-Pure functions of downtimes, of the time in which something told, and of planned work, which does not count. Only what
+Pure functions of downtimes, of the time in which something told, and of maintenance, which does not count. Only what
 was measured is judged: neither the time a probe was away nor the collector's own absence is a carrier's good or ill.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from haidang_collector.outage.coincidence import SAME_SECONDS
-from haidang_collector.outage.model import Downtime, Says, Seen, Window
+from haidang_collector.outage.model import Downtime, MaintenanceWindow, Says, Seen
 from haidang_collector.registry.model import Registry
 
 Interval = tuple[float, float]
@@ -30,7 +30,7 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one circuit, site or carrier. `counted_seconds` is the time that is over, without planned work;
+    """Of one circuit, site or carrier. `counted_seconds` is the time that is over, without maintenance;
     `measured_seconds` that part of it in which something told, `down_seconds` that part of this in which it was down.
     `sla_ratio` is the availability that was promised, 0 when none was; it is judged where `judged_ratio` of the time
     that counts was measured."""
@@ -80,10 +80,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Record:
-    """What the ledger has of a period: downtimes, planned work, and the time in which something told."""
+    """What the ledger has of a period: downtimes, maintenance, and the time in which something told."""
 
     downtimes: Sequence[Downtime] = ()
-    windows: Sequence[Window] = ()
+    windows: Sequence[MaintenanceWindow] = ()
     seen: Sequence[Seen] = ()
 
 

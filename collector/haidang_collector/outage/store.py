@@ -1,4 +1,4 @@
-"""Outages, downtimes and planned work in the ledger. Every function runs in a transaction of its caller's."""
+"""Outages, downtimes and maintenance in the ledger. Every function runs in a transaction of its caller's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage import spans as measured
 from haidang_collector.outage.cause import Cause, Kind
-from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, MaintenanceWindow, Outage
 from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.sla import Record
 from haidang_collector.principals import Principal
@@ -31,13 +31,13 @@ GONE = "the registry no longer has it"
 _MOST_REVISIONS = 50
 
 
-class NoSuchWork(HaidangError):
-    """There is no planned work of this number."""
+class NoSuchMaintenance(HaidangError):
+    """There is no maintenance of this number."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """Planned work, as the ledger has it."""
+class Maintenance:
+    """Of a site or circuit, announced beforehand, as the ledger has it."""
 
     id: int
     element: str
@@ -174,41 +174,42 @@ def _same(downtime: Downtime) -> tuple[sa.ColumnElement[bool], ...]:
 
 def record(connection: sa.Connection, begins: float, ends: float) -> Record:
     """All that a period's figures are made of."""
-    windows = [Window(each.element, each.begins, each.ends) for each in list_planned(connection, begins, ends)]
     downs = downtimes_between(connection, begins, ends)
-    return Record(downs, windows, measured.between(connection, begins, ends))
+    return Record(downs, windows(connection, begins, ends), measured.between(connection, begins, ends))
 
 
-def plan(
+def add_maintenance(
     connection: sa.Connection, principal: Principal, element: str, begins: float, ends: float, text: str
-) -> Planned:
-    """Note planned work on a site or circuit. Raises HaidangError for one that ends before it begins."""
+) -> Maintenance:
+    """Announce maintenance of a site or circuit. Raises HaidangError for one that ends before it begins."""
     if ends <= begins:
         raise HaidangError("the work ends before it begins", remedy="Give an end after the beginning")
     values = {"element": element, "begins": begins, "ends": ends, "text": text, "created": time.time()}
     done = connection.execute(sa.insert(maintenance).values(**values).returning(maintenance.c.id))
-    planned = Planned(done.scalar_one(), element, begins, ends, text)
-    audit.note(connection, principal, Action.MAINTENANCE_PLAN, str(planned.id), None, asdict(planned))
-    return planned
+    added = Maintenance(done.scalar_one(), element, begins, ends, text)
+    audit.note(connection, principal, Action.MAINTENANCE_PLAN, str(added.id), None, asdict(added))
+    return added
 
 
-def list_planned(connection: sa.Connection, begins: float = 0.0, ends: float = float("inf")) -> list[Planned]:
-    """Planned work of any time between, the first first."""
+def list_maintenance(connection: sa.Connection, begins: float = 0.0, ends: float = float("inf")) -> list[Maintenance]:
+    """Maintenance of any time between, the first first."""
     rows = connection.execute(
         sa.select(maintenance)
         .where(maintenance.c.begins < ends, maintenance.c.ends > begins)
         .order_by(maintenance.c.begins)
     )
-    return [Planned(row.id, row.element, row.begins, row.ends, row.text) for row in rows]
+    return [Maintenance(row.id, row.element, row.begins, row.ends, row.text) for row in rows]
 
 
-def end_planned(connection: sa.Connection, principal: Principal, identifier: int, now: float) -> Planned:
-    """Planned work is over now, or does not take place. Raises NoSuchWork."""
+def end_maintenance(connection: sa.Connection, principal: Principal, identifier: int, now: float) -> Maintenance:
+    """Maintenance is over now, or does not take place. Raises NoSuchMaintenance."""
     row = connection.execute(sa.select(maintenance).where(maintenance.c.id == identifier)).one_or_none()
     if row is None:
-        raise NoSuchWork(f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list")
+        raise NoSuchMaintenance(
+            f"there is no planned work {identifier}", remedy="See: haidang-collector maintenance list"
+        )
     which = maintenance.c.id == identifier
-    was = Planned(row.id, row.element, row.begins, row.ends, row.text)
+    was = Maintenance(row.id, row.element, row.begins, row.ends, row.text)
     ended = replace(was, ends=min(now, row.ends))
     takes_place = row.begins < now
     if takes_place:
@@ -220,9 +221,10 @@ def end_planned(connection: sa.Connection, principal: Principal, identifier: int
     return ended
 
 
-def windows(connection: sa.Connection, now: float) -> list[Window]:
-    """Planned work that is not over."""
-    return [Window(each.element, each.begins, each.ends) for each in list_planned(connection, begins=now)]
+def windows(connection: sa.Connection, begins: float, ends: float = float("inf")) -> list[MaintenanceWindow]:
+    """When there is maintenance, of any time between."""
+    announced = list_maintenance(connection, begins, ends)
+    return [MaintenanceWindow(each.element, each.begins, each.ends) for each in announced]
 
 
 def _values(outage: Outage) -> dict[str, object]:

@@ -27,7 +27,7 @@ from haidang_collector.outage import store as kept
 from haidang_collector.outage.engine import Engine
 from haidang_collector.outage.evidence import Evidence
 from haidang_collector.outage.measured import Keeper, Proofs
-from haidang_collector.outage.model import Changes, Downtime, Outage, Window
+from haidang_collector.outage.model import Changes, Downtime, MaintenanceWindow, Outage
 from haidang_collector.outage.revise import Reviser
 from haidang_collector.registry.model import Registry
 from haidang_collector.registry.store import registry_loaded
@@ -293,11 +293,11 @@ class Unsaved:
 
 @dataclass
 class Opened:
-    """What a registry goes on with: what is open, planned work, and facts with the agent and site that told them."""
+    """What a registry goes on with: what is open, maintenance, and facts with the agent and site that told them."""
 
     outages: list[Outage]
     downtimes: list[Downtime]
-    windows: list[Window]
+    windows: list[MaintenanceWindow]
     facts: list[tuple[str, str, Fact]] = field(default_factory=list)
     unusable: int = 0
 
