@@ -78,7 +78,9 @@ def main() -> int:
     see(engine, cut, NOW + 30)
     show("looking at one cut to pieces", seconds(engine, NOW + 30), 1.0, "the goal", "well under 1 s", " s")
     lost = sum(state == "down" for state in engine.site_states.values())
-    print(f"{lost} of {sites} sites cut off by {len(cut)} of {circuits} circuits, {len(engine.outages)} outages open")
+    print(
+        f"{lost} of {sites} sites cut off by {len(cut)} of {circuits} circuits, {len(engine.open_outages)} outages open"
+    )
     return 0
 
 

@@ -78,7 +78,7 @@ class Collector:
         self.latest = Latest()
         self.registry: Registry | None = None
         self.assignments = Assignments()
-        self.outages = Watch(
+        self.outage_watch = Watch(
             self.ledger, settings, self.telemetry, self.time_base.now, lambda: self.time_base.anchor
         )  # fmt: skip
         self.plan = PlanWatch(self.ledger, self.telemetry, self.time_base.now)
@@ -103,7 +103,7 @@ class Collector:
         self.feed = Feed(self.ledger, self.supervision, settings.limits)
         self.feed.follow("latest", self.latest.take)
         self.feed.follow("plan", self.plan.take)
-        self.feed.follow("outages", self.outages.take)
+        self.feed.follow("outages", self.outage_watch.take)
         self.feed.follow("software", self._wake_lists)
         self._housekeeping = Housekeeping(self.ledger, settings, self.certificates, self._deliveries, self.time_base)
         self._remote_writer = (
@@ -143,8 +143,8 @@ class Collector:
     def _duties(self) -> dict[str, Task]:
         """What one collector alone may do."""
         duties: dict[str, Task] = {
-            "outages": self.outages.run,
-            "outage ledger": self.outages.run_ledger,
+            "outages": self.outage_watch.run,
+            "outage ledger": self.outage_watch.run_ledger,
             "plan": lambda: self.plan.run(self),
             "housekeeping": self._housekeeping.run,
         }
@@ -161,7 +161,7 @@ class Collector:
     @property
     def engine(self) -> Engine | None:
         """That of outages; None without a registry, and while it can't judge."""
-        return self.outages.current()
+        return self.outage_watch.current()
 
     # Deliveries
 
@@ -294,7 +294,7 @@ class Collector:
             if moved := self.time_base.follow():
                 log.warning("this machine's clock was set by %+.1f s: what is current is dated anew", moved)
                 self.latest.move(moved)
-                self.outages.begin_again(moved)
+                self.outage_watch.begin_again(moved)
                 self.plan.move(moved)
                 self.certificates.read_again()
             try:
@@ -311,7 +311,7 @@ class Collector:
         loaded, known = await self.ledger.run(_registry_and_agents)
         if loaded != self._registry_loaded:
             at, registry = await self.ledger.run(registry_store.load_registry)
-            await self.outages.use(registry)  # a ledger that fails leaves the one before in force, as a whole
+            await self.outage_watch.use(registry)  # a ledger that fails leaves the one before in force, as a whole
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
             self._registry_families = registry_families(registry)

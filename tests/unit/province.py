@@ -94,7 +94,7 @@ class Province:
 
     @property
     def open(self) -> list[Outage]:
-        return sorted(self.engine.outages.values(), key=lambda outage: outage.started)
+        return sorted(self.engine.open_outages.values(), key=lambda outage: outage.started)
 
     def run(self, seconds: float) -> None:
         """Let time pass, half a second at a time."""

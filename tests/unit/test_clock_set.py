@@ -202,7 +202,7 @@ def test_after_a_step_nothing_is_known_but_what_is_open(tmp_path: Path) -> None:
     assert before is not None
     site = next(each.id for each in registry.sites if each.id != registry.center)
     outage = Outage("x", "site", site, "", UNIX, (), {site}, {site})
-    before.outages["x"] = outage
+    before.open_outages["x"] = outage
     before.downtimes["site", site] = Downtime("site", site, UNIX, "x")
     before.evidence.paths["probe", site] = PathState(True, UNIX, 0.0, UNIX, UNIX + 10)
     before.evidence.heard[site] = UNIX + 3600.0
@@ -210,7 +210,7 @@ def test_after_a_step_nothing_is_known_but_what_is_open(tmp_path: Path) -> None:
     watch.begin_again()
     after = watch.engine
     assert after is not None
-    assert (after.outages, after.downtimes) == (before.outages, before.downtimes)
+    assert (after.open_outages, after.downtimes) == (before.open_outages, before.downtimes)
     assert (after.evidence.paths, after.evidence.heard, after.evidence.documented.seen) == ({}, {}, {"d": []})
     assert not after.evaluate(UNIX - 3600.0).outages
     assert after.site_states[site] == "unknown"
@@ -242,7 +242,7 @@ def test_what_is_open_when_the_clock_is_set_is_as_old_as_it_was_and_ends_in_time
     (outage,) = world.rows(outages)
     assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), None)
     assert world.watch.engine is not None
-    assert world.watch.engine.outages[outage.id].started == pytest.approx(began, abs=EXACT)
+    assert world.watch.engine.open_outages[outage.id].started == pytest.approx(began, abs=EXACT)
     world.run(60, lambda: world.reaches_all_but())
     (outage,) = world.rows(outages)
     assert (outage.started, outage.ended) == (pytest.approx(began, abs=EXACT), pytest.approx(back, abs=EXACT))
@@ -251,7 +251,7 @@ def test_what_is_open_when_the_clock_is_set_is_as_old_as_it_was_and_ends_in_time
     assert len(world.rows(downtimes)) == 2
     for started, ended in found.values():
         assert (started, ended) == (pytest.approx(began, abs=EXACT), pytest.approx(back, abs=1.5))
-    assert world.watch.engine.outages == {}
+    assert world.watch.engine.open_outages == {}
 
 
 def test_after_another_boot_nothing_that_is_open_began_in_the_future(
@@ -283,7 +283,7 @@ def test_what_a_failing_disk_kept_out_is_dated_anew_too(tmp_path: Path, monkeypa
             world.reaches_all_but("x1")
             world.watch.look(world.now)
             world.now += 1
-        assert list(world.watch.engine.outages if world.watch.engine else ()) != []
+        assert list(world.watch.engine.open_outages if world.watch.engine else ()) != []
         with pytest.raises(LedgerError):
             asyncio.run(world.watch.keep(world.now))
     began = world.now - 10

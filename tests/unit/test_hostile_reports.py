@@ -274,7 +274,7 @@ def test_signs_of_one_agent_leave_room_for_others(ledger: Ledger) -> None:
             true(world, up=up)
             world.run(1)
     assert world.watch.engine is not None
-    (outage,) = world.watch.engine.outages.values()
+    (outage,) = world.watch.engine.open_outages.values()
     lost = outage.started
     events = [{"kind": "path_down", "at": world.now - n % 7, "body": {"target": "ttdl"}} for n in range(1000)]
     for _ in range(10):

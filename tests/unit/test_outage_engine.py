@@ -279,7 +279,7 @@ def test_what_another_registry_no_longer_has_is_left_and_the_rest_goes_on() -> N
     other = Engine(Registry.model_validate(document), Evidence(Registry.model_validate(document)))
     other.evidence.take_over(province.engine.evidence)
     other.take_over(province.engine)
-    assert [outage.circuit for outage in other.outages.values()] == ["r2-hub"]
+    assert [outage.circuit for outage in other.open_outages.values()] == ["r2-hub"]
     other.evaluate(province.now)
     assert other.site_states["hub"] == "down"
 

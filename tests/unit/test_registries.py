@@ -337,7 +337,7 @@ def test_a_registry_without_a_center_judges_nothing_and_the_next_goes_on(ledger:
     world.run(3)
     world.load(made(["a", "b", "c", "d"], RING, "a", ["a"]))
     assert world.watch.engine is not None
-    assert [outage.circuit for outage in world.watch.engine.outages.values()] == ["b-c"]
+    assert [outage.circuit for outage in world.watch.engine.open_outages.values()] == ["b-c"]
 
 
 def test_what_can_not_be_read_keeps_no_collector_from_starting(ledger: Ledger) -> None:

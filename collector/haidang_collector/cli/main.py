@@ -24,7 +24,7 @@ from haidang_collector.intake import quarantine
 from haidang_collector.inventory import claims
 from haidang_collector.ledger.database import Ledger
 from haidang_collector.outage import sla
-from haidang_collector.outage import store as outages
+from haidang_collector.outage import store as outage_store
 from haidang_collector.principals import Principal
 from haidang_collector.printable import plain
 from haidang_collector.registry import store as registry_store
@@ -268,12 +268,14 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
             begins = now if options.begins == "now" else local_time(options.begins, "--begins")
             ends = begins + duration(options.lasts, "--lasts")
             works = [
-                outages.add_maintenance(connection, Principal.of_command(), options.element, begins, ends, options.text)
+                outage_store.add_maintenance(
+                    connection, Principal.of_command(), options.element, begins, ends, options.text
+                )
             ]
         elif options.action == "end":
-            works = [outages.end_maintenance(connection, Principal.of_command(), options.number, now)]
+            works = [outage_store.end_maintenance(connection, Principal.of_command(), options.number, now)]
         else:
-            works = outages.list_maintenance(connection, begins=now)
+            works = outage_store.list_maintenance(connection, begins=now)
     for work in works:
         print(f"{work.id:>5}  {work.element:<30} {date(work.begins)} to {date(work.ends)}  {plain(work.text)}")
 
@@ -284,8 +286,8 @@ def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> Non
     with ledger.transaction() as connection:
         registry = _registry_in_force(connection)
         judged = settings.outages.sla_judged_ratio
-        figures = sla.figures(registry, period, outages.record(connection, *period), now, judged)
-        listed = outages.between(connection, *period)
+        figures = sla.figures(registry, period, outage_store.record(connection, *period), now, judged)
+        listed = outage_store.between(connection, *period)
     if options.carrier and not any(carrier.id == options.carrier for carrier in registry.carriers):
         raise HaidangError(f"there is no carrier {options.carrier!r}")
     if period[0] >= now:

@@ -94,7 +94,7 @@ def view(registry: Registry | None, engine: Engine | None, agents: Mapping[str, 
     shown.agents = sorted(rows, key=lambda row: (_ORDER[row.state], row.site, row.name))
     if registry is None:
         return shown
-    explained = {name for o in engine.outages.values() if o.down for name in o.circuits} if engine else set()
+    explained = {name for o in engine.open_outages.values() if o.down for name in o.circuits} if engine else set()
     known = engine.circuit_states if engine else {}
     # What cut sites off carries nothing, whether or not something tells of it.
     states = {
@@ -134,7 +134,7 @@ def _outages(registry: Registry, engine: Engine, names: Mapping[str, str]) -> li
     circuits = {circuit.id: circuit for circuit in registry.circuits}
     carriers = {carrier.id: carrier for carrier in registry.carriers}
     rows = []
-    for outage in engine.outages.values():
+    for outage in engine.open_outages.values():
         own = [circuits[name] for name in outage.circuits if name in circuits]
         said = dict.fromkeys(
             " ".join(filter(None, (carriers[circuit.carrier].name, carriers[circuit.carrier].telephone)))

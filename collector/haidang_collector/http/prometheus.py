@@ -11,7 +11,7 @@ from haidang_collector.collector import Collector
 from haidang_collector.exposition import text as exposition
 from haidang_collector.http.bodies import problems
 from haidang_collector.http.door import Door, visitor_of
-from haidang_collector.outage import exposition as outages
+from haidang_collector.outage import exposition as outage_exposition
 from haidang_collector.principals import Right
 
 
@@ -42,8 +42,8 @@ def router(collector: Collector, door: Door) -> APIRouter:
         """Sites, circuits and outages as they are now: small, to be asked every second."""
         collector.peers.require(request.scope, Right.SCRAPE)
         openmetrics = exposition.wants_openmetrics(request.headers.get("accept", ""))
-        engine, judges = collector.engine, collector.outages.engine is not None
-        text = outages.expose(engine, openmetrics=openmetrics, stalled=judges and engine is None)
+        engine, judges = collector.engine, collector.outage_watch.engine is not None
+        text = outage_exposition.expose(engine, openmetrics=openmetrics, stalled=judges and engine is None)
         return Response(text, headers={"Content-Type": exposition.OPENMETRICS if openmetrics else exposition.TEXT})
 
     @routes.get("/sd/collector", responses=problems(401))

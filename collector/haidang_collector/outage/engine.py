@@ -36,7 +36,7 @@ _ISOLATED_SITES = 2
 
 
 class Engine:
-    """`outages` are those that are open, by id; `site_states` each site as up, degraded, down or unknown,
+    """`open_outages` are by id; `site_states` each site as up, degraded, down or unknown,
     `circuit_states` each circuit as up, down or unknown: where nothing current tells. `told` is by (kind, element) when
     what tells was seen and until when it is current."""
 
@@ -45,7 +45,7 @@ class Engine:
         self.settings = settings or Outages()
         self.evidence = evidence
         self.graph = of_registry(registry)
-        self.outages: dict[str, Outage] = {}
+        self.open_outages: dict[str, Outage] = {}
         self.downtimes: dict[tuple[str, str], Downtime] = {}
         self.site_states: dict[str, str] = {}
         self.circuit_states: dict[str, str] = {}
@@ -64,7 +64,7 @@ class Engine:
         """The outages of another registry's engine. Those of what this one does not have are over, see gone()."""
         self.windows = before.windows
         self.measured_ratios, self.sla_budgets_used = before.measured_ratios, before.sla_budgets_used
-        self.resume(before.outages.values(), before.downtimes.values())
+        self.resume(before.open_outages.values(), before.downtimes.values())
 
     def resume(self, outages: Iterable[Outage], downtimes: Iterable[Downtime]) -> None:
         """Go on with outages and downtimes that were open before, as far as the registry has what they are of."""
@@ -72,12 +72,12 @@ class Engine:
             if not self.is_gone(outage):
                 outage.sites.intersection_update(self._sites)
                 outage.down.intersection_update(self._sites)
-                self.outages[outage.id] = outage
+                self.open_outages[outage.id] = outage
         self.downtimes = {(each.kind, each.element): each for each in downtimes if self.has(each.kind, each.element)}
 
     def move(self, seconds: float, now: float) -> None:
         """The clock was set by so much: what is open is as old as it was."""
-        for outage in self.outages.values():
+        for outage in self.open_outages.values():
             outage.move(seconds, now)
         self.downtimes = {key: each.moved(seconds, now) for key, each in self.downtimes.items()}
 
@@ -160,14 +160,14 @@ class Engine:
                 why = causes.of_region(region, self._circuits, self.evidence, started, feeder)
             self._set(outage, sites, why, changes)
         self._pending = {key: self._pending.get(key, now) for key in waiting}
-        elsewhere = {site for name in covered for site in self.outages[name].down}
-        for outage in self.outages.values():
+        elsewhere = {site for name in covered for site in self.open_outages[name].down}
+        for outage in self.open_outages.values():
             if outage.kind == "site" and outage.id not in covered and outage.down:
                 self._set(outage, outage.down - picture.up.keys() - elsewhere, outage.cause, changes)
 
     def _same(self, region: Region) -> Outage | None:
         """The open outage a region belongs to: of the same circuits, or some of them, and the same site."""
-        for outage in self.outages.values():
+        for outage in self.open_outages.values():
             if (
                 outage.kind == "site"
                 and (set(outage.circuits) & set(region.frontier) or outage.circuits == region.frontier)
@@ -178,7 +178,7 @@ class Engine:
 
     def _of_others(self, region: Region, own: Outage | None) -> set[str]:
         """Sites of the region that an older outage cut off before."""
-        others = (o for o in self.outages.values() if o is not own and o.kind == "site" and o.site in region.sites)
+        others = (o for o in self.open_outages.values() if o is not own and o.kind == "site" and o.site in region.sites)
         return {site for outage in others for site in outage.down}
 
     def _settled(self, region: Region, picture: Picture, now: float) -> bool:
@@ -210,7 +210,7 @@ class Engine:
         return ""
 
     def _meet_isolation(self, picture: Picture, now: float, changes: Changes) -> None:
-        outage = next((o for o in self.outages.values() if o.kind == "center"), None)
+        outage = next((o for o in self.open_outages.values() if o.kind == "center"), None)
         if outage is None:
             key = ("center",)
             if picture.doubtful and now - self._pending.setdefault(key, now) < _DOUBT_SECONDS:
@@ -218,14 +218,14 @@ class Engine:
             self._pending.pop(key, None)
             outage = self._open("center", self.registry.center, (), min(picture.down.values()), now, changes)
         why = Cause(Kind.CENTER, (remark("isolated", sites=len(picture.down)),))
-        others = {site for o in self.outages.values() if o.kind == "site" for site in o.down}
+        others = {site for o in self.open_outages.values() if o.kind == "site" for site in o.down}
         self._set(outage, set(picture.down) - others, why, changes)
 
     # Outages of circuits alone
 
     def _meet_circuits(self, lost: set[str], picture: Picture, now: float, changes: Changes, *, isolated: bool) -> None:
-        explained = {circuit for o in self.outages.values() if o.kind == "site" for circuit in o.circuits}
-        open_already = {o.circuit: o for o in self.outages.values() if o.kind == "circuit"}
+        explained = {circuit for o in self.open_outages.values() if o.kind == "site" for circuit in o.circuits}
+        open_already = {o.circuit: o for o in self.open_outages.values() if o.kind == "circuit"}
         cut_off: set[str] | None = None
         for name, since in picture.circuits_down.items():
             outage = open_already.get(name)
@@ -260,7 +260,7 @@ class Engine:
         stamp = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%S")
         outage = Outage(f"{name}-{stamp}", kind, site, circuit, started, circuits)
         outage.planned = self._in_maintenance(outage, now)
-        self.outages[outage.id] = outage
+        self.open_outages[outage.id] = outage
         changes.outages[outage.id] = outage
         return outage
 
@@ -289,7 +289,7 @@ class Engine:
             changes.outages[outage.id] = outage
 
     def _clear(self, picture: Picture, now: float, changes: Changes) -> None:
-        for outage in list(self.outages.values()):
+        for outage in list(self.open_outages.values()):
             planned = self._in_maintenance(outage, now)
             if planned != outage.planned:
                 outage.planned = planned
@@ -304,7 +304,7 @@ class Engine:
             hold = self.settings.flapping_hold_seconds if flapping else self.settings.hold_seconds
             if now - outage.clear_since >= hold:
                 outage.ended = outage.clear_since
-                del self.outages[outage.id]
+                del self.open_outages[outage.id]
                 changes.outages[outage.id] = outage
 
     def _well_since(self, outage: Outage, picture: Picture, now: float) -> float | None:
@@ -313,7 +313,7 @@ class Engine:
             return self._carries_since(outage.circuit, outage.started, picture, now)
         if outage.kind == "center":
             return min((picture.up[site] for site in picture.answering), default=None)
-        others = {site for other in self.outages.values() if other is not outage for site in other.down}
+        others = {site for other in self.open_outages.values() if other is not outage for site in other.down}
         own = outage.sites - others
         if not own <= picture.up_again.keys():
             return None
@@ -344,8 +344,8 @@ class Engine:
             else:
                 state = "unknown"
             self.site_states[name] = state
-        behind = {site: o.id for o in self.outages.values() for site in o.down}
-        dead = {circuit: o for o in self.outages.values() if o.kind != "center" for circuit in o.circuits}
+        behind = {site: o.id for o in self.open_outages.values() for site in o.down}
+        dead = {circuit: o for o in self.open_outages.values() if o.kind != "center" for circuit in o.circuits}
         self._note_downtimes("site", {s: picture.down.get(s, now) for s in behind}, behind, picture.up_again, changes)
         circuits = dict(picture.circuits_down)
         for name, outage in dead.items():

@@ -46,7 +46,7 @@ def _samples(engine: Engine) -> Iterator[Sample]:
                 yield name, own, round(ratios[circuit.id], 6)
     for each in engine.mismatches:
         yield "haidang_circuit_mismatch_info", asdict(each), 1
-    for outage in engine.outages.values():
+    for outage in engine.open_outages.values():
         yield from _of_outage(engine, outage)
 
 

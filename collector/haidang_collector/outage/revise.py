@@ -280,7 +280,7 @@ def _better_cause(outage: Outage, sign: Sign, registry: Registry, graph: Topolog
 
 def _tell(engine: Engine, revised: Outage, own: list[Downtime]) -> None:
     """What is still open goes on from what is known now."""
-    present = engine.outages.get(revised.id)
+    present = engine.open_outages.get(revised.id)
     if present is not None:
         present.started, present.cause = revised.started, revised.cause
         over = [each.ended for each in own if each.kind == "site"]
