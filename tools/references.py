@@ -55,11 +55,11 @@ A name the registry gives a role belongs to a site, and only that site's tokens 
 | `probe` of a site | that site |
 | `id` of a host | its `site` |
 | `id` of a device | its `site`: an agent of that name runs on the device |
-| `agent` of devices and services alone | every site over all of them: own, above (`parent`), center |
+| `agent` of devices and services alone | every site over all of them: own, above (`parent`), the data center's |
 | any other | nobody: any site's token gets it, with a number behind when it is taken |
 
-So a device of a commune may be polled by the commune's, the district's or the center's probe. To say which one it is,
-name it among the `hosts`. A name that would stand at two sites, or that no site is over all of, is a fault.
+So a device of a commune may be polled by the commune's, the district's or the data center's probe. To say which one it
+is, name it among the `hosts`. A name that would stand at two sites, or that no site is over all of, is a fault.
 
 An agent of another site that bears such a name (enrolled before the registry said so) keeps the name and gets none of
 its work; `registry load` says so, as do the collector's log and `HaidangAgentNameForeign`. After `agents release NAME`

@@ -1,4 +1,4 @@
-"""The assignment: what the center wants an agent to watch. The only thing that flows back.
+"""The assignment: what the registry has an agent watch. The only thing that flows back.
 
 Credentials are named in it, never contained: they are in a file of the agent's own machine.
 """
@@ -82,7 +82,7 @@ def assignment_json(assignment: Assignment) -> dict[str, Any]:
 
 
 def assignment_from(document: Any) -> Assignment:
-    """An assignment out of its JSON form; keys a newer center added are passed over.
+    """An assignment out of its JSON form; keys a newer collector added are passed over.
 
     Raises HaidangError naming what is wrong.
     """

@@ -13,7 +13,7 @@ _OUTAGE = ("outage", "kind", "site", "circuit", "carrier")
 
 OUTAGE_METRICS = (
     _judged(
-        "site_up", GAUGE, "", ("site",), "1 while the center reaches the site; absent when it is not known.", "1 a site"
+        "site_up", GAUGE, "", ("site",), "1 while the data center reaches it; absent when it is not known.", "1 a site"
     ),
     _judged(
         "site_degraded",

@@ -1,4 +1,4 @@
-"""What the center wants this agent to watch: fetched when it changes, kept for the next start."""
+"""What the registry has this agent watch: fetched when it changes, kept for the next start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Assignments:
     """The assignment in force. `listeners` are called, from the uplink's thread, when it changes."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Begins with what was kept. A file that can't be read counts as none: the center sends it again."""
+        """Begins with what was kept. A file that can't be read counts as none: it is fetched again."""
         self._file = state_dir / FILE
         self.current = Assignment()
         self._version = ""

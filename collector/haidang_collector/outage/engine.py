@@ -82,7 +82,7 @@ class Engine:
         self.downtimes = {key: each.moved(seconds, now) for key, each in self.downtimes.items()}
 
     def has(self, kind: str, element: str) -> bool:
-        """Whether the registry has such a site or circuit, which can be down: the center is where it is looked from."""
+        """Whether the registry has such a site or circuit, that can be down: the data center, which looks, can not."""
         return element in (self._sites if kind == "site" else self._circuits) and element != self.registry.center
 
     def is_gone(self, outage: Outage) -> bool:
@@ -131,7 +131,7 @@ class Engine:
                 self.sight.forget_heard(site, max(dark.values()))
 
     def _isolated(self, picture: Picture, found: list[Region]) -> bool:
-        """Whether the center, not the sites, lost its connection: nobody answers, in more than one direction."""
+        """Whether the data center, not the sites, lost its connection: nobody answers, in more than one direction."""
         if picture.answering or len(picture.down) < _ISOLATED_SITES or not self.registry.center:
             return False
         directions = {place for region in found for place in region.frontier or region.entries}

@@ -164,15 +164,15 @@ class Proofs:
         if site == self._center:
             yield from self._of_sites({target: up for target, up in told.items() if target in self._sites})
         elif told.get(self._center):
-            # That it does not reach the center may be the center's own doing. That it does proves what ends at it: how
-            # it came there is not seen from here.
+            # That it does not reach the data center may be the latter's own doing. That it does proves what ends at it:
+            # how it came there is not seen from here.
             yield "site", site, up
             for circuit in self._ways.get(site, ()):
                 if site in self._graph.ends[circuit]:
                     yield "circuit", circuit, up
 
     def _of_sites(self, told: dict[str, bool]) -> Iterator[Of]:
-        """What the center's probe says of sites, and what that says of circuits."""
+        """What the data center's probe says of sites, and what that says of circuits."""
         up = {site for site, answers in told.items() if answers}
         down = told.keys() - up
         if told:
@@ -181,7 +181,7 @@ class Proofs:
         for site in down:
             yield "site", site, Says.DOWN
         found = regions(self._graph, down, (), self._sites - told.keys() - {self._center}) if down else []
-        if up or len({region.frontier or region.entries for region in found}) == 1:  # else the center is cut off
+        if up or len({region.frontier or region.entries for region in found}) == 1:  # else the data center is cut off
             for region in found:
                 if len(region.frontier) == 1:
                     yield "circuit", region.frontier[0], Says.DOWN

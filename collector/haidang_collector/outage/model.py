@@ -61,9 +61,9 @@ class Downtime:
 
 
 class Says(StrEnum):
-    """What tells of a site or circuit: live, as the engine judged; or late reports: of the center's probe, that a path
-    to or along it answered or not; of a probe at the site or at the circuit's own end, the same (`own`); that a port at
-    its end had a link or not."""
+    """What tells of a site or circuit: live, as the engine judged; or late reports: of the data center's probe, that a
+    path to or along it answered or not; of a probe at the site or at the circuit's own end, the same (`own`); that a
+    port at its end had a link or not."""
 
     LIVE = "live"
     UP = "up"

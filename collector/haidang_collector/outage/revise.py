@@ -54,7 +54,7 @@ _OWN_PORT_KINDS = (Kind.UNKNOWN, Kind.FIBER_CUT)
 
 @dataclass(frozen=True)
 class Sign:
-    """What an agent says of a site's time: lost, back (its path to the center), power, or link (a port lost it)."""
+    """What an agent says of a site's time: lost, back (its path to the data center), power, or link (a port's)."""
 
     agent: str
     site: str
@@ -66,8 +66,8 @@ class Sign:
 
 @dataclass
 class Revised:
-    """What became of some signs: outages that are known better with their downtimes, signs that came before the center
-    saw its part, and how many outages could not be revised."""
+    """What became of some signs: outages that are known better with their downtimes, signs that came before the data
+    center saw its part, and how many outages could not be revised."""
 
     better: list[tuple[Outage, list[Downtime]]] = field(default_factory=list)
     early: list[Sign] = field(default_factory=list)

@@ -129,7 +129,7 @@ def _one(
     said = {says: merged(seen.get(says, ()), within) for says in Says}
     live = said[Says.LIVE]
     # What the engine judged stands; where it was away, late reports say: a port without link is down whatever probes
-    # say, a path that answered is up. What those at its ends say gives way to what the center's probe says.
+    # say, a path that answered is up. What those at its ends say gives way to what the data center's probe says.
     center_down = without(said[Says.DOWN], said[Says.UP])
     own_down = without(said[Says.OWN_DOWN], merged([*said[Says.UP], *said[Says.OWN_UP]], within))
     late_down = without(merged([*said[Says.DARK], *center_down, *own_down], within), live)

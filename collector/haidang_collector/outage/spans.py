@@ -12,8 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from haidang_collector.ledger.tables import measured
 from haidang_collector.outage.model import Says, Seen
 
-# Of each thing late reports say of a site or circuit in a day the longest spans are kept. What the center's probe says
-# and what probes at the ends say are two things: each has its own room.
+# Of each thing late reports say of a site or circuit in a day the longest spans are kept. What the data center's probe
+# says and what probes at the ends say are two things: each has its own room.
 _MOST_A_DAY = 200
 _DAY = 86400.0
 

@@ -108,7 +108,7 @@ def _service(service: Service) -> AssignedService:
 
 
 def _paths(registry: Registry, of: Site) -> Iterator[AssignedPath]:
-    """From the center to every site, from a site to the center; from both along their circuits."""
+    """From the data center to every site, from a site to the data center; from both along their circuits."""
     for site in registry.sites:
         if site.address and site.id != of.id and registry.center in (of.id, site.id):
             yield AssignedPath(site.id, site.address, site.stamp_port, site.stamp_key)

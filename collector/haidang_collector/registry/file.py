@@ -197,7 +197,7 @@ def _check_services(registry: Registry, document: _Document) -> None:
         if service.site not in sites:
             document.fault(("services", index, "site"), f"there is no site {service.site!r}")
         if not registry.asks(service):
-            text = "nobody asks it: give `agent`, or the center's site a `probe`"
+            text = "nobody asks it: give `agent`, or the data center's site a `probe`"
             document.fault(("services", index, "agent"), text)
 
 

@@ -43,7 +43,7 @@ class Site(_Strict):
 
     `address` is that of its router, which answers while the site is reachable (with STAMP at
     `stamp_port` too, signed with the key the probes know as `stamp_key`); `probe` the agent there
-    that measures towards the center and along the circuits that end here; `feeder` the power line
+    that measures towards the data center and along the circuits that end here; `feeder` the power line
     it hangs on, for sites that lose their power together. On `sensitive_networks` (as 10.20.1.0/24) a
     device that was never seen before is told of.
     """
@@ -126,8 +126,8 @@ class Documents(_Strict):
 
 
 class Service(_Strict):
-    """A service officials or citizens use. It is asked by `agent` (if it is not said, by the center's probe) with the
-    credential it knows under that name; `serves` says whose it is: its site's alone, or every agency's."""
+    """A service officials or citizens use. It is asked by `agent` (if it is not said, by the data center's probe) with
+    the credential it knows under that name; `serves` says whose it is: its site's alone, or every agency's."""
 
     id: str = Identifier
     kind: ServiceKind
@@ -176,7 +176,7 @@ class Province(_Strict):
 
 
 class Registry(_Strict):
-    """Everything the center knows beforehand."""
+    """Everything the collector knows beforehand."""
 
     province: Province
     sites: list[Site] = Field(min_length=1)
@@ -188,7 +188,7 @@ class Registry(_Strict):
 
     @property
     def center(self) -> str:
-        """The site everything is reached from; empty when there is none."""
+        """The id of the data center's site, from which everything is reached; empty when there is none."""
         at_level = (site.id for site in self.sites if site.level == "province")
         return self.province.center or next(at_level, "")
 

@@ -2,7 +2,7 @@
 
 Three things say where a machine stands: a site's `probe` stands there, a `host` at its site, and an agent that bears a
 device's id runs on that device. An agent that devices and services name, and nothing else, may stand at any place that
-is over all of them: their site, a site above it in the administration, the center. Every other name is anybody's.
+is over all of them: their site, a site above it in the administration, the data center. Every other name is anybody's.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _named(registry: Registry) -> Iterator[tuple[str, str]]:
 
 
 def _above(registry: Registry) -> dict[str, frozenset[str]]:
-    """Site → itself, the sites above it, and the center."""
+    """Site → itself, the sites above it, and the data center."""
     parents = {site.id: site.parent for site in registry.sites}
     center = {registry.center} if registry.center else set()
     found: dict[str, frozenset[str]] = {}

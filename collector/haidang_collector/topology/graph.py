@@ -1,4 +1,4 @@
-"""The province as a graph of sites and circuits, and the frontier: the circuits nearest the center
+"""The province as a graph of sites and circuits, and the frontier: the circuits nearest the data center
 whose failure explains every site that is cut off. Pure functions."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from haidang_collector.registry.model import Registry
 @dataclass(frozen=True)
 class Topology:
     """Sites joined by circuits. `ends` are the two sites of each circuit, `neighbours` the circuits of
-    each site with the site at the other end, `depth` the fewest circuits between a site and the center."""
+    each site with the site at the other end, `depth` the fewest circuits between a site and the data center."""
 
     center: str
     ends: dict[str, tuple[str, str]]
@@ -110,7 +110,7 @@ def _region(graph: Topology, first: str, lost: set[str], cut: Collection[str]) -
 
 
 def _lost_unknown(graph: Topology, down: set[str], unknown: set[str]) -> set[str]:
-    """Sites nobody measures that are taken for down, farthest from the center first."""
+    """Sites nobody measures that are taken for down, farthest from the data center first."""
     lost: set[str] = set()
     for site in sorted(unknown - {graph.center}, key=lambda each: -graph.depth.get(each, 0)):
         behind = {other for _, other in graph.neighbours[site] if graph.depth.get(other, 0) > graph.depth.get(site, 0)}
@@ -120,7 +120,7 @@ def _lost_unknown(graph: Topology, down: set[str], unknown: set[str]) -> set[str
 
 
 def reached(graph: Topology, failed_sites: Collection[str], failed_circuits: Collection[str]) -> set[str]:
-    """The sites the center reaches when these have failed."""
+    """The sites the data center reaches when these have failed."""
     if graph.center in failed_sites or graph.center not in graph.neighbours:
         return set()
     found, waiting = {graph.center}, [graph.center]
@@ -133,7 +133,7 @@ def reached(graph: Topology, failed_sites: Collection[str], failed_circuits: Col
 
 
 def ways(graph: Topology) -> dict[str, tuple[str, ...]]:
-    """The circuits on every way from the center to each site that is joined to it: without one of them it is not
+    """The circuits on every way from the data center to each site that is joined to it: without one of them it is not
     reached (the bridges of the graph, by Tarjan's lowest links)."""
     if graph.center not in graph.neighbours:
         return {}
