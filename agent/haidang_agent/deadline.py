@@ -15,13 +15,13 @@ _MOST_ADDRESSES = 8
 
 
 class _Limited:
-    """Of a socket: no operation longer than `patience` seconds, and none beyond `ends` (steady clock)."""
+    """Time limits of a socket: `patience` seconds for each operation, and `ends` (steady clock) for all of them."""
 
     patience: float = 15.0
     ends: float = math.inf
 
     def hurry(self) -> None:
-        """Before each operation. Raises TimeoutError."""
+        """Set the time limit of the next operation. Raises TimeoutError when none is left."""
         left = self.ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("no whole answer in time")

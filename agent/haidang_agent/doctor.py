@@ -194,7 +194,7 @@ class Doctor:
         )
 
     def _devices(self, state_dir: Path, config: SnmpConfig) -> Iterator[Check]:
-        """Of a probe, or of an agent that was given devices and is none."""
+        """Checks SNMP where this agent is a probe, or was assigned devices without being one."""
         devices = Assignments(state_dir).current.devices
         if not config.enabled:
             if devices:
@@ -219,7 +219,7 @@ class Doctor:
             yield self._check("devices", OK, "devices ok", count=len(devices))
 
     def _paths(self, state_dir: Path, config: PathsConfig) -> Iterator[Check]:
-        """Of an agent that measures WAN paths, or was given some and does not."""
+        """Checks WAN paths where this agent measures them, or was assigned some without doing so."""
         paths = Assignments(state_dir).current.paths
         if not config.enabled:
             if paths:

@@ -32,7 +32,7 @@ class Status:
 
 
 def write(state_dir: Path, status: Status) -> None:
-    """Not worth an error when the disk is full or fails."""
+    """Write the status file. That a disk is full or fails is no error here: the file is only looked at."""
     with contextlib.suppress(HaidangError):
         write_private(state_dir / _FILE, json.dumps(asdict(status), ensure_ascii=False), durable=False)
 

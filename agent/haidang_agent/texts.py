@@ -178,7 +178,7 @@ def language(asked: str | None = None) -> str:
 
 
 def shown(text: object) -> str:
-    """For a terminal, on one line: what stands in a text may be anybody's, and ask the terminal for something."""
+    """A text as one line of printable characters: others' names may hold control sequences of terminals."""
     return "".join(each if each.isprintable() else " " for each in str(text)[:_MOST_SHOWN])
 
 

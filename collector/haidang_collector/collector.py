@@ -160,7 +160,7 @@ class Collector:
 
     @property
     def engine(self) -> Engine | None:
-        """That of outages; None without a registry, and while it can't judge."""
+        """The outage engine; None without a registry, and while it can't judge."""
         return self.outage_watch.current()
 
     # Deliveries
@@ -267,7 +267,7 @@ class Collector:
         return agent, site, issued
 
     def _names(self, connection: sa.Connection) -> Names:
-        """Those of the registry in force, also when it was loaded a moment ago."""
+        """The names of the registry in force, also of one that was loaded a moment ago."""
         if registry_store.registry_loaded(connection) == self._registry_loaded:
             return self.assignments.names
         return Names(registry_store.load_registry(connection)[1])

@@ -42,7 +42,7 @@ class Housekeeping:
         self._asked = time_base.read().seconds
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Remove what is old each six hours, until cancelled."""
         pause = _FIRST_SECONDS
         while True:
             await asyncio.sleep(pause)

@@ -29,7 +29,7 @@ class Lease(Protocol):
 
 
 class AlwaysHeld:
-    """That of a collector that is alone."""
+    """The lease of a collector that is alone: it always holds it."""
 
     async def acquire(self) -> None:
         """At once."""

@@ -40,7 +40,7 @@ class Bounded(logging.Filter):
 
 
 def configure(level: str) -> None:
-    """For the whole process."""
+    """Set up logging for the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Bounded())
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", handlers=[handler])

@@ -88,5 +88,5 @@ def moment(text: object, *forms: str) -> int | None:
 
 
 def present(**values: Any) -> dict[str, Any]:
-    """Those values that are known."""
+    """The values without those that are None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -32,5 +32,5 @@ class Directions:
         self.forward = max(self.forward, self._before + missing)
 
     def lost(self, total: int) -> None:
-        """So many are lost both ways together."""
+        """Packets lost both ways together."""
         self.backward = max(self.backward, total - self.forward)

@@ -18,7 +18,7 @@ _SHARE = 0.25
 
 
 class Gate:
-    """How many datagrams are read: of all devices, and of each."""
+    """Limits how many datagrams are read: of all devices together, and of each."""
 
     def __init__(self, a_second: float) -> None:
         self._share = a_second * _SHARE

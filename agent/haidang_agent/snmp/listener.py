@@ -173,7 +173,7 @@ class _Engine:
         self.keep()
 
     def keep(self, *, durable: bool = True) -> None:
-        """For the next start."""
+        """Keep engine, boots and what was heard on disk, for the next start."""
         kept = {"engine_id": self.engine_id.hex(), "boots": self.boots, "devices": self.fresh.kept()}
         try:
             write_private(self._file, json.dumps(kept), durable=durable)

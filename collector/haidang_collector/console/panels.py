@@ -46,7 +46,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a table; with an address where it leads on, and of bars how many percent of its bar are filled."""
+    """A cell of a table: `link` is where it leads to, `percent` how much of a bar is filled."""
 
     text: str
     link: str = ""
@@ -224,7 +224,7 @@ def _lines(made: Shown, found: list[tuple[dict[str, Any], Result]], unit: str, p
 
 
 def _pieces(points: list[tuple[float, float]], period: tuple[float, float], low: float, high: float) -> Iterator[str]:
-    """Of a path; where nothing was measured for a while there is a gap."""
+    """Commands of an SVG path along the points, with a gap where nothing was measured for a while."""
     start, end = period
     pause = 3 * max((end - start) / 700, 120)
     before: float | None = None

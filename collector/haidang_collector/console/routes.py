@@ -99,7 +99,7 @@ def _page(pages: Environment, request: Request, template: str, status: int = 200
 
 
 def _language(request: Request) -> str:
-    """That asked for, else the browser's, else Vietnamese."""
+    """The language that is asked for, else the browser's, else Vietnamese."""
     wanted = request.query_params.get("language") or request.headers.get("accept-language", "")[:2].lower()
     return wanted if wanted in LANGUAGES else "vi"
 
@@ -109,7 +109,7 @@ def _iso(at: float) -> str:
 
 
 def _local(at: float) -> str:
-    """In the data center's own time."""
+    """A time in the time zone of the collector's machine."""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

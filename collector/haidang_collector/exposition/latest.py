@@ -65,7 +65,7 @@ class Latest:
         self.agents.setdefault(agent, AgentState(site, stopped))
 
     def take(self, accepted: Accepted) -> None:
-        """Of the feed: what is live."""
+        """Show an accepted report, if it is live."""
         if accepted.is_live:
             self.put(accepted.agent, accepted.prepared)
 

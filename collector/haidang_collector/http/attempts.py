@@ -37,7 +37,7 @@ class Attempts:
         self._known: dict[str, tuple[float, float]] = {}  # who → how many count, as of when
 
     def wait_seconds(self, who: str) -> float:
-        """How long until he may try again; 0 is now."""
+        """Seconds until the peer may try again; 0 is now."""
         return max(0.0, (self._count(who) + 1 - self._in_a_row) / self._a_second)
 
     def add(self, who: str) -> None:

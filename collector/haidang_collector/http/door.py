@@ -364,7 +364,7 @@ class Door:
         visitor.until = now + self._times[Stage.BODY, visitor.known]
 
     def _make_room(self, address: str | None) -> None:
-        """For one more, of this address if it is nobody known."""
+        """End others until there is room for one more connection; `address` is that of a peer that is not known."""
         if address is not None and self._crowds.of(address) >= self.room.an_address:
             self.end(self._crowds.first(address), ADDRESS_FULL)
         elif address is not None and self.unknown >= self.room.unknown:

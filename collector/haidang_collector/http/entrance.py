@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         self._listener = listener
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """In place of uvicorn's, which lets its event loop accept."""
+        """Begin to serve, as uvicorn's own method does, but for accepting: that is done here, within bounds."""
         await self.lifespan.startup()
 
         def protocol(visitor: Visitor, accepted: socket.socket) -> DoorProtocol:
@@ -191,7 +191,7 @@ class Entrance:
 
 
 class Refusal(Exception):
-    """Of a request while it is read: HTTP status and the reason it is counted under."""
+    """Why a request is refused while it is read: the HTTP status and the reason it is counted under."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

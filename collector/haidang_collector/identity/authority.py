@@ -194,11 +194,11 @@ class Authority:
 
     @property
     def key_identifier(self) -> str:
-        """Of the issuing CA, as its certificates name it."""
+        """The key identifier of the CA that issues, as certificates of it name it."""
         return _key_identifier(self.certificate)
 
     def ends(self) -> dict[str, float]:
-        """Until when each trusted CA counts (Unix seconds), by key identifier."""
+        """Key identifier → the time (Unix seconds) until which that trusted CA counts."""
         found = {self.key_identifier: self.certificate.not_valid_after_utc.timestamp()}
         if self.previous:
             found[_key_identifier(self.previous.certificate)] = self.previous.until

@@ -235,7 +235,7 @@ def find_authorities(connection: sa.Connection, are: list[str]) -> None:
 
 
 def listed(connection: sa.Connection, *, now: float, kind: str = "", ended: bool = False) -> list[Certificate]:
-    """Those that count (or all that are kept), by kind and name, the newest of a name first."""
+    """Certificates that count (or all that are kept), by kind and name, the newest of a name first."""
     query = sa.select(*COLUMNS).order_by(certificates.c.kind, certificates.c.name, certificates.c.issued.desc())
     if kind:
         query = query.where(certificates.c.kind == kind)

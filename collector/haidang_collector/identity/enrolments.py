@@ -101,7 +101,7 @@ def _free(connection: sa.Connection, names: Names, wanted: str) -> str:
 
 
 def _take_over(connection: sa.Connection, buyer: Principal, name: str, site: str, token: str) -> None:
-    """Another site's agent bore the name before it had a role, and is gone: nothing it said is this one's."""
+    """Give a name to a machine of its site; what another site's agent of that name said, which is gone, is removed."""
     row = connection.execute(sa.select(agents).where(agents.c.id == name)).one()
     before = {"site": row.site, "token": row.token, "certificate_ends": row.certificate_ends}
     audit.note(connection, buyer, Action.AGENT_ENROL, name, before, {"site": site, "token": token})

@@ -1,4 +1,4 @@
-"""How the collector and its commands write what is for one user alone."""
+"""Files that one user alone may read: keys and certificates of the collector and its commands."""
 
 from __future__ import annotations
 

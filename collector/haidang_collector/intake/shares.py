@@ -23,7 +23,7 @@ SeriesBeside = Callable[[str, str, Mapping[str, int]], int]
 
 
 class Shares:
-    """Of all agents."""
+    """Applies the quotas of all agents to what they deliver."""
 
     def __init__(self, settings: Settings, series_beside: SeriesBeside, intake: Intake, telemetry: Telemetry) -> None:
         """`series_beside` is Latest's."""

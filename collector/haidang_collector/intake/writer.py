@@ -63,7 +63,7 @@ class Outcome:
         self.left_out += [(quota, prepared, number) for quota, number in quotas.items() if number]
 
     def add(self, part: Outcome | Problem) -> None:
-        """With what became of the next, older piece."""
+        """Add what became of the next, older piece."""
         if isinstance(part, Problem):
             self.problem = part
             return
@@ -89,7 +89,7 @@ class Shown:
     last_until: float = 0.0
 
     def followed_by(self, prepared: Prepared, received: float) -> Shown:
-        """With a newer one."""
+        """The same after a newer report is shown, too."""
         if received <= self.until:
             return Shown(prepared.taken, prepared.expires, self.began, self.last_taken, self.last_until)
         return Shown(prepared.taken, prepared.expires, prepared.taken, self.taken, self.until)
@@ -123,7 +123,7 @@ class Writer:
         self._anchor = self._dated_by = 0.0
 
     def follow(self, time_base: TimeBase) -> None:
-        """Before each transaction: what time it is now, and by which base."""
+        """Take over the time and its base, before each transaction."""
         self._now, self._anchor = time_base.now(), time_base.anchor
 
     def write(self, connection: sa.Connection, batches: Sequence[Batch]) -> list[Outcome | Problem]:
@@ -328,7 +328,7 @@ class _Rows:
         return left_out
 
     def write(self, connection: sa.Connection) -> None:
-        """Everything into its table."""
+        """Write the rows into their tables."""
         if self.chunks:
             connection.execute(_UPSERT_CHUNKS, self.chunks)
         if self.latest:

@@ -18,7 +18,7 @@ class Change:
 
 
 def changes(kind: str, before: Body, after: Body) -> list[Change]:
-    """Those between two documents, whatever they hold: they come from agents."""
+    """Changes between two documents, which may hold anything: they come from agents."""
     read = _KINDS.get(kind)
     return list(read(before, after)) if read else []
 

@@ -38,7 +38,7 @@ _BLOCK = 256 * 1024
 
 
 def titles(language: str) -> list[str]:
-    """Of the columns."""
+    """The titles of the columns."""
     return [vietnamese if language == "vi" else english for _, english, vietnamese in _COLUMNS]
 
 

@@ -40,7 +40,7 @@ def choose(marks: Marks, known: Iterable[tuple[int, Marks]]) -> int | None:
 
 
 def likeness(one: Marks, other: Marks) -> int:
-    """How surely two are the same machine; 0 for two machines."""
+    """How surely two sets of marks are of one machine; 0 for two machines."""
     uuid, serial = _same(one.uuid, other.uuid), _same(one.serial, other.serial)
     # A serial is its maker's: of another model it is another's.
     if serial and one.model and other.model and one.model != other.model:

@@ -122,7 +122,7 @@ class LongLists:
         self._some.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Put lists into rows as they come, until cancelled."""
         while True:
             self._some.clear()
             try:

@@ -19,7 +19,7 @@ HELD_SECONDS = 3 * 86400.0
 
 
 def begin(connection: sa.Connection, now: float) -> None:
-    """Before anything is written by this clock: what the ledger holds says which time it has lived to, once."""
+    """Note which time a ledger has lived to, by the newest it holds; once, before this clock writes into it."""
     if connection.execute(sa.select(known_time.c.id)).first() is None:
         newest = (
             connection.execute(sa.select(sa.func.max(column))).scalar() for column in (delivered.c.updated, audit.c.at)

@@ -39,7 +39,7 @@ class Cause:
 
 
 def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, started: float, feeder: str) -> Cause:
-    """Of sites that are cut off since `started` (Unix seconds). `feeder` is the power line sites of other
+    """The cause for sites that are cut off since `started` (Unix seconds). `feeder` is the power line sites of other
     regions lost at the same time hang on too, empty when there is none."""
     power = [
         remark("of site", site=site, what=remark("at", what=sign.what, at=clock(sign.at)))
@@ -69,7 +69,7 @@ def of_region(region: Region, circuits: dict[str, Circuit], evidence: Evidence, 
 
 
 def of_circuit(circuit: Circuit, evidence: Evidence, started: float) -> Cause:
-    """Of a circuit that carries nothing while the sites at its ends are reached another way."""
+    """The cause for a circuit that carries nothing while the sites at its ends are reached another way."""
     ends = [_end(circuit, end, evidence, started) for end in circuit.ends]
     said = tuple(each.remark for each in ends if each.remark)
     kinds = [each.kind for each in ends]

@@ -55,7 +55,7 @@ class Keeper:
         self._due = 0.0
 
     def note(self, told: Mapping[tuple[str, str], Told]) -> None:
-        """That the engine has evidence of these, by (kind, element)."""
+        """Note of what the engine has evidence, by (kind, element), and until when."""
         for (kind, element), (taken, expires) in told.items():
             span = self._live.get((kind, element))
             if span is not None and taken <= span.expires:

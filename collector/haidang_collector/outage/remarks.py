@@ -12,7 +12,7 @@ class Remark(NamedTuple):
     vi: str
 
     def say(self, language: str) -> str:
-        """In `en` or `vi`."""
+        """The text in a language, `en` or `vi`."""
         return self.vi if language == "vi" else self.en
 
 

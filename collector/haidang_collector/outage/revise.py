@@ -126,7 +126,7 @@ class Reviser:
 
 
 def signs(prepared: Prepared, witnesses: Witnesses, center: str) -> Iterator[Sign]:
-    """Those of a report that may say such things; times on the collector's clock."""
+    """The signs in a report, as far as it may say such things; times on the collector's clock."""
     report, site = prepared.report, prepared.site
     for event in report.events:
         at = event_time(prepared, event)

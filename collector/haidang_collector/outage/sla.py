@@ -88,7 +88,7 @@ class Record:
 
 
 def figures(registry: Registry, period: Interval, record: Record, now: float, judged_ratio: float) -> list[Figures]:
-    """Of every circuit, site and carrier, in this order, for the part of the period that is over."""
+    """The figures of every circuit, site and carrier, in this order, for the part of the period that is over."""
     within = period[0], max(period[0], min(period[1], now))
     downtimes: dict[tuple[str, str], list[Downtime]] = {}
     for each in record.downtimes:

@@ -85,7 +85,7 @@ def _make_room(
 
 
 def _joined(spans: Iterable[Late]) -> list[tuple[float, float]]:
-    """In order, those nearer to each other than their slack as one."""
+    """The spans in order; those nearer to each other than their slack are one."""
     found: list[Late] = []
     for span in sorted(spans):
         last = found[-1] if found else None

@@ -37,7 +37,7 @@ class NoSuchMaintenance(HaidangError):
 
 @dataclass(frozen=True)
 class Maintenance:
-    """Of a site or circuit, announced beforehand, as the ledger has it."""
+    """Maintenance of a site or circuit that was announced, as the ledger has it."""
 
     id: int
     element: str
@@ -126,7 +126,7 @@ def between(connection: sa.Connection, begins: float, ends: float) -> list[tuple
 
 
 def downtimes_between(connection: sa.Connection, begins: float, ends: float) -> list[Downtime]:
-    """Those of any time between, the first first."""
+    """Downtimes of any time between, the first first."""
     rows = connection.execute(
         sa.select(downtimes)
         .where(downtimes.c.started < ends, sa.or_(downtimes.c.ended.is_(None), downtimes.c.ended > begins))

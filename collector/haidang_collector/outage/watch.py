@@ -131,7 +131,7 @@ class Watch:
         self._windows_due = self._month_due = self._cables_due = 0.0
 
     def take(self, accepted: Accepted) -> None:
-        """Of the feed: what is live, and what late reports prove."""
+        """Note what an accepted report says now, or, if it is late, proves of its own time."""
         if self.engine is None or self._proofs is None:
             return
         if accepted.is_live:
@@ -275,7 +275,7 @@ class Unsaved:
         self._downtimes = {(each.kind, each.element, each.started): each for each in moved}
 
     def followed_by(self, later: Unsaved) -> Unsaved:
-        """With what was changed after it."""
+        """The same with what was changed after it."""
         self.outages |= later.outages
         self._officials |= later._officials
         self._downtimes |= later._downtimes

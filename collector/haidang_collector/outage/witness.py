@@ -30,7 +30,7 @@ AHEAD_SECONDS = 60.0
 
 
 class Witnesses:
-    """Of one registry."""
+    """Who may tell of what by one registry."""
 
     def __init__(self, registry: Registry) -> None:
         itself = runs(registry)

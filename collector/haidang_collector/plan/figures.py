@@ -30,7 +30,7 @@ _COUNTS_SECONDS = 2 * DAY
 
 @dataclass(frozen=True)
 class Share:
-    """So much of so much."""
+    """A part and the whole it is of."""
 
     part: float
     whole: float

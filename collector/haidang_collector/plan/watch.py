@@ -36,12 +36,12 @@ class World(Protocol):
 
     @property
     def registry(self) -> Registry | None:
-        """That in force."""
+        """The registry in force; None without one."""
         ...
 
     @property
     def engine(self) -> Engine | None:
-        """That of outages."""
+        """The outage engine; None while it can't judge."""
         ...
 
 
@@ -64,7 +64,7 @@ class PlanWatch:
         return self._blocks if 0 <= self._clock() - self._made <= _CURRENT_SECONDS else []
 
     def take(self, accepted: Accepted) -> None:
-        """Of the feed: what is live."""
+        """Note what an accepted report says, if it is live."""
         if not accepted.is_live:
             return
         self.inputs.take(accepted.prepared)
@@ -84,7 +84,7 @@ class PlanWatch:
         self._news.set()
 
     async def run(self, world: World) -> None:
-        """Until cancelled."""
+        """Make the figures each minute, and when the registry changes, until cancelled."""
         while True:
             try:
                 await self.turn(world)
@@ -98,7 +98,7 @@ class PlanWatch:
             self._news.clear()
 
     async def turn(self, world: World) -> None:
-        """Once. Raises LedgerError."""
+        """Make the figures once. Raises LedgerError."""
         now = self._clock()
         registry = world.registry
         if registry is None:

@@ -69,7 +69,7 @@ class Bucket:
         self.level -= amount
 
     def take_up_to(self, amount: int, now: float) -> int:
-        """How many of so many are granted: as many as there are."""
+        """Take up to so many out of the bucket; how many were there."""
         self._fill(now)
         granted = max(0, min(amount, int(self.level)))
         self.level -= granted
@@ -94,7 +94,7 @@ class Allowance:
     renewals: Bucket
 
     def passing(self) -> dict[str, Bucket]:
-        """Those that a delivery waits for, by the name of their quota."""
+        """The buckets that a delivery waits for, by the name of their quota."""
         return {"bytes": self.bytes, "reports": self.reports, "facts": self.facts}
 
     def lacking(self, now: float) -> tuple[str, float]:

@@ -28,7 +28,7 @@ class _Agent:
 
 
 class SeriesADay:
-    """Of all agents: eight bytes a series."""
+    """The series that each agent made today: eight bytes a series."""
 
     def __init__(self, most: int, most_sources: int) -> None:
         """`most` series of an agent or device; `most_sources` are remembered of each agent."""

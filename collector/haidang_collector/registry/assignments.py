@@ -63,7 +63,7 @@ class Assignments:
         return self._of.get(agent, self._default) if self.names.may_hold(agent, site) else self._default
 
     def version(self, agent: str, site: str) -> str:
-        """Of its assignment; empty when it has none."""
+        """The version of an agent's assignment; empty when it has none."""
         known = self._versions.get(agent) if self.names.may_hold(agent, site) else None
         return self._default.version if known is None else known
 

@@ -26,7 +26,7 @@ def difference(before: Registry | None, after: Registry) -> tuple[dict[str, Any]
 
 
 def _kinds(registry: Registry | None) -> dict[str, dict[str, Any]]:
-    """By kind of thing (`sites`, `devices`…) those of it by id."""
+    """Kind of thing (`sites`, `devices`…) → the things of that kind by id."""
     if registry is None:
         return {}
     lists = {name: getattr(registry, name) for name in Registry.model_fields}

@@ -43,11 +43,11 @@ class Names:
         return owners is None or site in owners
 
     def foreign(self, holders: Iterable[Holder]) -> list[Holder]:
-        """Those that bear another site's name: enrolled before the registry gave it a role. They don't get the role."""
+        """Agents with another site's name: they enrolled before the registry gave it a role, and don't get the role."""
         return [each for each in holders if not self.may_hold(each.agent, each.site)]
 
     def problem(self, holder: Holder) -> str:
-        """In words, what is wrong with such a one, and what to do."""
+        """What is wrong with an agent that bears another site's name, and what to do about it."""
         owners = " or ".join(sorted(self._owners.get(holder.agent, ()))) or "no single site"
         return (
             f"agent {holder.agent!r} of site {holder.site!r} bears a name that the registry puts at {owners}: what that"

@@ -132,7 +132,7 @@ class Voice:
 
 
 class Stored(Voice):
-    """That of a report that was asked when it came, whatever its agent may say by now."""
+    """The voice of a report that was checked when it came, whatever its agent may say by now."""
 
     def sample(self, names: tuple[str, ...], labels: Mapping[str, str]) -> str:
         return "foreign_device" if labels.get("device", self.subject) != self.subject else ""

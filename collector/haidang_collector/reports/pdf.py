@@ -32,7 +32,7 @@ def begin(title: str, under: str, *, landscape: bool = True) -> FPDF:
 
 
 def heading(pdf: FPDF, text: str) -> None:
-    """Of a part."""
+    """The heading of a part."""
     pdf.set_font("dejavu", "B", 12)
     pdf.cell(text=plain(text, _MOST), new_x="LMARGIN", new_y="NEXT", h=9)
 

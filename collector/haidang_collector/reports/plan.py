@@ -75,16 +75,16 @@ class Report:
     machines: dict[str, int] = field(default_factory=dict)
 
     def target(self, figure: str) -> float:
-        """What the plan wants."""
+        """The plan's target for a figure, a share from 0 to 1."""
         return float(getattr(self.registry.province.targets, figure))
 
     def end(self, figure: str) -> float | None:
-        """The last day's."""
+        """The figure of the last day; None without one."""
         days = self.province.get(figure, {})
         return days[max(days)] if days else None
 
     def mean(self, figure: str) -> float | None:
-        """Of the days that have figures."""
+        """The mean of the days that have the figure; None without one."""
         days = self.province.get(figure, {})
         return sum(days.values()) / len(days) if days else None
 
@@ -149,7 +149,7 @@ def _machines(connection: sa.Connection, now: float) -> dict[str, int]:
 
 
 def as_text(report: Report, language: str) -> str:
-    """For the terminal."""
+    """The report as a table for the terminal."""
     texts = _TEXTS[language]
     lines = [_row(report, figure, texts) for figure in FIGURES]
     head = [texts[name] for name in ("figure", "target", "end", "mean", "before", "met")]
@@ -171,7 +171,7 @@ def _percent(ratio: float | None) -> str:
 
 
 def as_pdf(report: Report, language: str) -> bytes:
-    """For leaders: a page that answers, then what it stands on. Raises HaidangError without the font."""
+    """The report as PDF, for leaders: the answer, then what it stands on. Raises HaidangError without the font."""
     texts = _TEXTS[language]
     province = report.registry.province.name
     pdf = pages.begin(texts["title"], f"{province}. {texts['month']}: {report.month}", landscape=False)

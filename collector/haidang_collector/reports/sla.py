@@ -71,7 +71,7 @@ class Report:
 
 
 def table(report: Report, language: str) -> str:
-    """For the terminal."""
+    """The report as tables for the terminal."""
     kinds = ("circuit", "carrier") if report.carrier else ("circuit", "carrier", "site")
     parts = [
         _aligned(_header(language, kind), [_row(report, each, language) for each in report.rows(kind)])
@@ -109,7 +109,7 @@ def as_csv(report: Report) -> str:
 
 
 def as_pdf(report: Report, language: str) -> bytes:
-    """For a carrier. Raises HaidangError when the font is not installed."""
+    """The report as PDF, for a carrier. Raises HaidangError when the font is not installed."""
     texts = _TEXTS[language]
     names = {carrier.id: carrier.name for carrier in report.registry.carriers}
     who = f"{texts['carrier']}: {names.get(report.carrier, report.carrier)}. " if report.carrier else ""

@@ -27,7 +27,7 @@ class Topology:
 
 
 def topology(center: str, sites: Iterable[str], ends: dict[str, tuple[str, str]]) -> Topology:
-    """Of sites and the two ends of each circuit."""
+    """The graph of sites and circuits, by the two ends of each circuit."""
     neighbours: dict[str, list[tuple[str, str]]] = {site: [] for site in sites}
     for circuit, (one, two) in ends.items():
         neighbours[one].append((circuit, two))
