@@ -122,7 +122,7 @@ class Collector:
             if agent in self.latest.agents:
                 self.latest.agents[agent].last_taken = taken
         await self.feed.replay(self._voice, now)
-        self.telemetry.info.labels(__version__, "sqlite").set(1)
+        self.telemetry.info.labels(__version__, self.ledger.kind).set(1)
         self.telemetry.start.set(now)
 
     def _voice(self, agent: str, source: str) -> Voice | None:

@@ -1,6 +1,6 @@
 """The collector's whole state as one file, and back: CA, keys, database.
 
-Taken beside a running collector: SQLite's own backup copies the database as it is between two commits. Whoever has
+Taken beside a running collector: the database is copied as it is between two commits. Whoever has
 the file can be the collector (and read its CA's key, if ca_key_passphrase_file is not used): keep it so.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 import time
@@ -18,9 +17,10 @@ from pathlib import Path
 from haidang_wire.errors import HaidangError
 
 from haidang_collector.identity import certificate_rows as certificates
-from haidang_collector.ledger import audit
+from haidang_collector.ledger import audit, sqlite
 from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.sqlite import CopyError
 from haidang_collector.principals import Principal
 
 _DATABASE = "collector.db"
@@ -34,7 +34,7 @@ def backup(state_dir: Path, to: Path) -> list[str]:
         with tempfile.TemporaryDirectory(dir=state_dir, prefix=".backup-") as folder:
             copy = Path(folder) / _DATABASE
             began = time.time()
-            _copy_database(state_dir / _DATABASE, copy)
+            sqlite.copy(state_dir / _DATABASE, copy)
             os.utime(copy, (began, began))  # what the file says of its age, nothing later is missing from it
             files = [file for file in sorted(state_dir.iterdir()) if _is_state(file, to)]
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -45,7 +45,7 @@ def backup(state_dir: Path, to: Path) -> list[str]:
                 file.flush()
                 os.fsync(file.fileno())
         new.replace(to)
-    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+    except (OSError, CopyError, tarfile.TarError) as error:
         new.unlink(missing_ok=True)
         raise HaidangError(f"the backup can't be made: {error}", where=str(to)) from error
     return [_DATABASE, *(file.name for file in files)]
@@ -78,7 +78,7 @@ def restore(state_dir: Path, source: Path, principal: Principal, *, force: bool)
                 file.rename(state_dir / name)
             if not any(kept.iterdir()):
                 kept.rmdir()
-    except (OSError, sqlite3.Error, tarfile.TarError, EOFError, LedgerError) as error:
+    except (OSError, CopyError, tarfile.TarError, EOFError, LedgerError) as error:
         raise HaidangError(f"the backup can't be used: {error}", where=str(source)) from error
     return names
 
@@ -103,18 +103,6 @@ def _is_same(file: Path, other: Path) -> bool:
     return file.resolve() == other.resolve()
 
 
-def _copy_database(source: Path, to: Path) -> None:
-    # Opened as the file that must be there: sqlite3 would make an empty one.
-    database = sqlite3.connect(f"{source.as_uri()}?mode=rw", uri=True, timeout=30)
-    copy = sqlite3.connect(to)
-    try:
-        database.backup(copy)
-        _check(copy)
-    finally:
-        copy.close()
-        database.close()
-
-
 def _unpack(source: Path, folder: Path) -> list[str]:
     with tarfile.open(source) as tar:
         members = tar.getmembers()
@@ -127,11 +115,7 @@ def _unpack(source: Path, folder: Path) -> list[str]:
             with (folder / member.name).open("wb") as file:
                 shutil.copyfileobj(content, file)
             os.utime(folder / member.name, (member.mtime, member.mtime))
-    database = sqlite3.connect(folder / _DATABASE)
-    try:
-        _check(database)
-    finally:
-        database.close()
+    sqlite.check(folder / _DATABASE)
     return names
 
 
@@ -145,9 +129,3 @@ def _carry_audit(folder: Path, replaced: Path, principal: Principal, source: Pat
             audit.note(connection, principal, Action.STATE_RESTORE, str(source), None, after)
     finally:
         ledger.close()
-
-
-def _check(database: sqlite3.Connection) -> None:
-    ((verdict,), *_) = database.execute("PRAGMA quick_check(1)").fetchall()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(str(verdict))

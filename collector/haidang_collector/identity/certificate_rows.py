@@ -16,6 +16,7 @@ from haidang_wire.errors import HaidangError
 from haidang_collector.identity.authority import KINDS, LONGEST_DAYS, Issued, Presented
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Only, lock
 from haidang_collector.ledger.tables import certificates, revocations, unlisted
 from haidang_collector.principals import Principal
 
@@ -290,6 +291,7 @@ def _change(connection: sa.Connection, which: sa.ColumnElement[bool], **values: 
 
 
 def _next_change(connection: sa.Connection) -> int:
+    lock(connection, Only.CERTIFICATES)
     return (connection.execute(sa.select(sa.func.max(certificates.c.change))).scalar() or 0) + 1
 
 

@@ -1,12 +1,11 @@
 """Which client certificates count now: asked at each request, also on connections that are kept.
 
-What counts is in memory. Whether anybody changed it (also a command beside the collector) costs one question to
-SQLite's shared memory, `PRAGMA data_version`, and only when it did a look at the rows that are newer.
+What counts is in memory. Whether anybody changed it (also a command beside the collector) costs one small question to
+the ledger, and only when somebody changed anything a look at the rows that are newer.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import StaticPool
 
 from haidang_collector.identity import certificate_rows as kept
 from haidang_collector.identity.authority import Presented
-from haidang_collector.ledger.database import Ledger
+from haidang_collector.ledger.beside import Beside
+from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.problems import Problem
 
 _CHANGES = (
@@ -40,18 +39,11 @@ class Certificates:
     """Reads along beside the ledger; what it learns itself (first uses, unlisted certificates) `keep` writes there."""
 
     def __init__(self, ledger: Ledger, look_seconds: float = 0.0) -> None:
-        """`look_seconds` is how long what is known counts without a look at the ledger. Raises sqlite3.Error."""
+        """`look_seconds` is how long what is known counts without a look at the ledger. Raises LedgerError."""
         self._look_seconds = look_seconds
         self._look_at = 0.0
         self._ledger = ledger
-        self._reader = sqlite3.connect(
-            f"{ledger.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.1,
-            check_same_thread=False,
-        )  # fmt: skip
-        # The same connection, for what is asked seldom.
-        self._engine = sa.create_engine(
-            "sqlite://", creator=lambda: self._reader, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
-        )
+        self._beside = Beside(ledger)
         self._seen = -1
         self._change = 0
         self._known: dict[str, _Known] = {}
@@ -86,12 +78,12 @@ class Certificates:
     def follow(self, now: float) -> None:
         """Take over what was changed since, by anybody."""
         try:
-            version = self._reader.execute("PRAGMA data_version").fetchone()[0]
+            version = self._beside.version()
             if version == self._seen:
                 return
-            rows = self._reader.execute(_CHANGES, (self._change,)).fetchall()
+            rows = self._beside.rows(_CHANGES, (self._change,))
             gone = self._gone(rows)
-        except sqlite3.Error:  # what is known goes on counting; the ledger's own work says what is wrong
+        except LedgerError:  # what is known goes on counting; the ledger's own work says what is wrong
             return
         self._seen = version
         for serial in gone:
@@ -115,7 +107,7 @@ class Certificates:
 
     def _gone(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
         """Those in memory whose row was removed: nobody could list or revoke them. Rows of an agent are removed with a
-        change of another of its rows. Raises sqlite3.Error."""
+        change of another of its rows. Raises LedgerError."""
         changed = defaultdict(set)
         for _, serial, kind, name, *_ in rows:
             if kind == "agent":
@@ -124,7 +116,7 @@ class Certificates:
         for name, serials in changed.items():
             unchanged = self._of_agent.get(name, set()) - serials - self._adopted.keys()
             if unchanged:
-                found += unchanged - {serial for (serial,) in self._reader.execute(_OF_AGENT, (name,))}
+                found += unchanged - {serial for (serial,) in self._beside.rows(_OF_AGENT, (name,))}
         return found
 
     def _is_replaced(self, serial: str, agent: str) -> bool:
@@ -171,8 +163,7 @@ class Certificates:
 
     def close(self) -> None:
         """No more questions."""
-        self._engine.dispose()
-        self._reader.close()
+        self._beside.close()
 
     def _add(self, serial: str, known: _Known) -> None:
         self._known[serial] = known
@@ -202,7 +193,7 @@ class Certificates:
         if any(each.issued >= shown.issued for each in of_name if shown.kind == "agent"):
             return None
         try:
-            with self._engine.connect() as connection:
+            with self._beside.engine.connect() as connection:
                 until = None if kept.known(connection, shown.serial) else kept.may_count(connection, shown, now)
         except sa.exc.DatabaseError:
             return None
@@ -215,7 +206,7 @@ class Certificates:
 
     def _refusal(self, shown: Presented) -> Problem:
         try:
-            with self._engine.connect() as connection:
+            with self._beside.engine.connect() as connection:
                 row = kept.known(connection, shown.serial)
         except sa.exc.DatabaseError:
             row = None

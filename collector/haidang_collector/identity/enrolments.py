@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.agents import IdentityError, add_agent, enrol_again
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Only, Upsert, lock
 from haidang_collector.ledger.tables import agents, enrolments, facts, latest
 from haidang_collector.principals import Principal
 from haidang_collector.registry.names import Names
 
 _DAY_SECONDS = 86400.0
 _MOST_NUMBER = 9_999
+_ONE_MORE = Upsert(
+    enrolments, ("site", "day"), lambda _: {"number": enrolments.c.number + 1}, returning=[enrolments.c.number]
+)
 
 
 class NameRefused(IdentityError):
@@ -35,9 +38,8 @@ def count(connection: sa.Connection, site: str, most: int) -> None:
     """One more of this site today (UTC). Raises TooManyEnrolments: a token that got about can't fill the ledger."""
     day = int(time.time() // _DAY_SECONDS)
     connection.execute(sa.delete(enrolments).where(enrolments.c.day < day))
-    statement = insert(enrolments).values(site=site, day=day, number=1)
-    more = statement.on_conflict_do_update(index_elements=["site", "day"], set_={"number": enrolments.c.number + 1})
-    if connection.execute(more.returning(enrolments.c.number)).scalar_one() > most:
+    row = {"site": site, "day": day, "number": 1}
+    if connection.execute(_ONE_MORE.on(connection), row).scalar_one() > most:
         raise TooManyEnrolments(
             f"{most} machines of site {site!r} enrolled today, and no more may (limits.enrolments_a_site_a_day)",
             remedy="Go on tomorrow, or ask the data center to raise the limit; if it was not you, to revoke the token",
@@ -53,6 +55,7 @@ def name_for(
     A name without a role may be had with a number behind. One that the registry gives a role is that machine's and
     no other's: it is given as it is, at its own site, or not at all.
     """
+    lock(connection, Only.AGENTS)
     owners = names.owners(wanted)
     if owners is None:
         again = enrol_again(connection, buyer, wanted, site, token, proven=proven)

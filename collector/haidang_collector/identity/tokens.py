@@ -78,7 +78,8 @@ def revoke_token(connection: sa.Connection, principal: Principal, identifier: st
 
 def spend_token(connection: sa.Connection, secret: str) -> tuple[str, str]:
     """Use a token once: its id and its site. Raises IdentityError with the reason."""
-    row = connection.execute(sa.select(tokens).where(tokens.c.secret_sha256 == _hash(secret))).first()
+    shown = sa.select(tokens).where(tokens.c.secret_sha256 == _hash(secret)).with_for_update()
+    row = connection.execute(shown).first()
     if row is None:
         raise IdentityError("the token is unknown", remedy="Check that it was copied whole")
     remedy = "Ask the data center for a new one"

@@ -10,17 +10,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.intake.ingest import Rejected
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Upsert, of_new
 from haidang_collector.ledger.tables import quarantine
 from haidang_collector.principals import Principal
 
 _REPORT_BYTES = 65_536
 _ROWS_AN_AGENT = 20
 _ROWS = 2_000
+_NEWEST = of_new("last", "detail", "report")
+_KEEP = Upsert(
+    quarantine,
+    ("agent", "source", "reason"),
+    lambda new: {**_NEWEST(new), "count": quarantine.c.count + 1},
+)
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,7 @@ def keep(connection: sa.Connection, agent: str, at: float, rejected: Iterable[Re
             "agent": agent, "source": each.source, "reason": each.reason, "count": 1, "first": at, "last": at,
             "detail": each.detail.replace("\0", "\ufffd"), "report": zlib.compress(each.raw[:_REPORT_BYTES], 1),
         }  # fmt: skip
-        statement = insert(quarantine).values(**values)
-        newest = {name: statement.excluded[name] for name in ("last", "detail", "report")}
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["agent", "source", "reason"], set_={**newest, "count": quarantine.c.count + 1}
-            )
-        )
+        connection.execute(_KEEP.on(connection), values)
     _trim(connection, _ROWS_AN_AGENT, quarantine.c.agent == agent)
     _trim(connection, _ROWS)
 

@@ -51,6 +51,10 @@ def redate(connection: sa.Connection, anchor: float, now: float) -> float:
 def _date_open(
     connection: sa.Connection, table: sa.Table, started: sa.ColumnElement[float], *which: sa.ColumnElement[bool]
 ) -> None:
-    # Of a downtime this is part of its key: one that began at the very same time and is over stays as it is.
-    dated = sa.update(table).prefix_with("OR IGNORE").where(table.c.ended.is_(None), *which)
-    connection.execute(dated.values(started=started))
+    free: list[sa.ColumnElement[bool]] = []
+    if table.c.started.primary_key:
+        # Of a downtime it is part of the key: one that began at the very same time and is over stays as it is.
+        other = table.alias()
+        taken = [other.c[each.name] == (started if each.name == "started" else each) for each in table.primary_key]
+        free.append(~sa.exists().where(*taken))
+    connection.execute(sa.update(table).where(table.c.ended.is_(None), *which, *free).values(started=started))

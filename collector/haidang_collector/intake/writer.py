@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from haidang_wire.kinds import WITH_TABLES
 from haidang_wire.report import Fact, Report, expiry
 from haidang_wire.sources import INVENTORY, LIFECYCLE
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.identity.agents import IdentityError, may_speak
 from haidang_collector.intake import facts, quarantine
@@ -30,6 +29,7 @@ from haidang_collector.inventory import lan
 from haidang_collector.inventory import store as inventory
 from haidang_collector.inventory.claims import TooMany
 from haidang_collector.ledger.database import is_storage
+from haidang_collector.ledger.statements import Upsert, of_new
 from haidang_collector.ledger.tables import agents, delivered, events, late, latest
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.holdings import ROW_BYTES, Holding, Keeper
@@ -330,9 +330,9 @@ class _Rows:
     def write(self, connection: sa.Connection) -> None:
         """Write the rows into their tables."""
         if self.chunks:
-            connection.execute(_UPSERT_CHUNKS, self.chunks)
+            connection.execute(_UPSERT_CHUNKS.on(connection), self.chunks)
         if self.latest:
-            connection.execute(_UPSERT_LATEST, list(self.latest.values()))
+            connection.execute(_UPSERT_LATEST.on(connection), list(self.latest.values()))
         if self.late:
             connection.execute(sa.insert(late), self.late)
         if self.events:
@@ -397,15 +397,8 @@ def _take_inventory(connection: sa.Connection, prepared: Prepared, own: list[Fac
     holding.keep(added or 0)
 
 
-def _upsert(table: sa.Table, keys: list[str], values: list[str]) -> Any:
-    statement = insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_={name: getattr(statement.excluded, name) for name in values}
-    )
-
-
-_UPSERT_CHUNKS = _upsert(delivered, ["agent", "epoch", "chunk"], ["bits", "updated"])
-_UPSERT_LATEST = _upsert(latest, ["agent", "source"], ["taken", "report", "position"])
+_UPSERT_CHUNKS = Upsert(delivered, ("agent", "epoch", "chunk"), of_new("bits", "updated"))
+_UPSERT_LATEST = Upsert(latest, ("agent", "source"), of_new("taken", "report", "position"))
 _LAST_POSITION = sa.select(sa.func.coalesce(sa.func.max(latest.c.position), 0))
 _BITS = sa.select(delivered.c.bits).where(
     delivered.c.agent == sa.bindparam("of"),

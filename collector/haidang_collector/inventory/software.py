@@ -21,6 +21,7 @@ from haidang_collector.inventory.changes import Change
 from haidang_collector.inventory.fold import fold
 from haidang_collector.inventory.history import note
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.statements import Plain
 from haidang_collector.ledger.tables import installed, machine_documents, machines, software, software_lists
 from haidang_collector.quotas.holdings import ROW_BYTES, Keeper
 
@@ -35,10 +36,10 @@ _SHORT_LIST = 500
 # What deliveries have of the ledger between two steps, and how long the task waits when it fails.
 _PAUSE_SECONDS = 0.005
 _RETRY_SECONDS = 10.0
-_KNOW_SOFTWARE = (
+_KNOW_SOFTWARE = Plain(
     "INSERT INTO software (name, version, publisher, source, folded) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
-_INSTALL = (
+_INSTALL = Plain(
     "INSERT INTO installed (machine, software) SELECT ?, id FROM software"
     " WHERE name = ? AND version = ? AND publisher = ? AND source = ? ON CONFLICT DO NOTHING"
 )
@@ -225,8 +226,9 @@ def _apply(connection: sa.Connection, machine: int, taken: float, step: Step, *,
         connection.execute(sa.delete(installed).where(installed.c.machine == machine, some))
     if step.new:
         # Past SQLAlchemy, which would take as long again.
-        connection.exec_driver_sql(_KNOW_SOFTWARE, [(*package, fold(package[0])[:300]) for package in step.new])
-        connection.exec_driver_sql(_INSTALL, [(machine, *package) for package in step.new])
+        rows = [(*package, fold(package[0])[:300]) for package in step.new]
+        connection.exec_driver_sql(_KNOW_SOFTWARE.on(connection), rows)
+        connection.exec_driver_sql(_INSTALL.on(connection), [(machine, *package) for package in step.new])
     # The name stands in the row, folded again, and in two indexes.
     added = sum(
         4 * len(name) + 2 * (len(version) + len(publisher)) + ROW_BYTES for name, version, publisher, _ in step.new

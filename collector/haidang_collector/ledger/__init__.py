@@ -1,3 +1,4 @@
 """Comes in: statements of the rooms above, in transactions.
-Goes out: rows, the schema and its migrations, the audit.
+Goes out: rows, the schema and its migrations, the audit. What databases differ in is known here alone (`sqlite.py`,
+`statements.py`).
 Never: a meaning: rooms keep the tables they own."""

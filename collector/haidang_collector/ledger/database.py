@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,16 +13,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from haidang_wire.errors import HaidangError
-from sqlalchemy.pool import StaticPool
 
-_BUSY_MILLISECONDS = 10_000
-# Primary result codes that say nothing of disk, file or locks (sqlite.org/rescode.html).
-_OF_WHAT_IS_WRITTEN = frozenset(
-    {
-        sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH,
-        sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE,
-    }
-)  # fmt: skip
+from haidang_collector.ledger import sqlite
+
 T = TypeVar("T")
 
 
@@ -38,11 +30,7 @@ class Ledger:
     def __init__(self, state_dir: Path) -> None:
         """Raises LedgerError."""
         self.path = state_dir / "collector.db"
-        self._engine = sa.create_engine(
-            f"sqlite:///{self.path}", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
-        sa.event.listen(self._engine, "connect", _on_connect)
-        sa.event.listen(self._engine, "begin", _on_begin)
+        self._engine = sqlite.writing(self.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
             with self._engine.begin() as connection:
@@ -55,16 +43,16 @@ class Ledger:
                 remedy="Check owner and free space of the folder, or restore it from its backup",
             ) from error
 
+    @property
+    def kind(self) -> str:
+        """What database it is, as the collector says of itself."""
+        return self._engine.dialect.name
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """One transaction, for commands. Raises LedgerError, and what is raised within."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.DatabaseError as error:
-            if not is_storage(error):
-                raise
-            raise LedgerError(f"the database fails: {_cause(error)}", where=str(self.path)) from error
+        with self._failing(), self._engine.begin() as connection:
+            yield connection
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """function(connection, *arguments) in one transaction on the ledger's thread; durable
@@ -81,30 +69,21 @@ class Ledger:
         self._thread.shutdown()
         self._engine.dispose()
 
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DatabaseError as error:
+            if not is_storage(error):
+                raise
+            raise LedgerError(f"the database fails: {_cause(error)}", where=str(self.path)) from error
+
 
 def is_storage(error: BaseException) -> bool:
     """Whether an error is the database's (or the machine's), not that of what was to be written."""
     if isinstance(error, (LedgerError, MemoryError, OSError)):
         return True
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
-    return isinstance(error, sa.exc.DatabaseError) and (code is None or code & 0xFF not in _OF_WHAT_IS_WRITTEN)
-
-
-def _on_connect(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where we say, not where pysqlite guesses
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # An acknowledged report survives a power cut: the log is forced to disk at each commit.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA wal_autocheckpoint=4000")
-    cursor.execute("PRAGMA journal_size_limit=67108864")
-    cursor.execute("PRAGMA cache_size=-32000")
-    cursor.close()
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return isinstance(error, sa.exc.DatabaseError) and sqlite.is_storage(error)
 
 
 def _migrate(connection: sa.Connection) -> None:

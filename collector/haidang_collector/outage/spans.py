@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from haidang_collector.ledger.statements import Upsert, greater
 from haidang_collector.ledger.tables import measured
 from haidang_collector.outage.model import Says, Seen
 
@@ -16,6 +16,9 @@ from haidang_collector.outage.model import Says, Seen
 # says and what probes at the ends say are two things: each has its own room.
 _MOST_A_DAY = 200
 _DAY = 86400.0
+_LENGTHEN = Upsert(
+    measured, ("kind", "element", "says", "begins"), lambda new: {"ends": greater(new.ends, measured.c.ends)}
+)
 
 
 class Late(NamedTuple):
@@ -28,12 +31,7 @@ class Late(NamedTuple):
 
 def lengthen(connection: sa.Connection, seen: Sequence[Seen]) -> None:
     """Write spans, or over those that began with them how far they go now."""
-    statement = insert(measured)
-    longer = {"ends": sa.func.max(measured.c.ends, statement.excluded.ends)}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["kind", "element", "says", "begins"], set_=longer),
-        [_values(each) for each in seen],
-    )
+    connection.execute(_LENGTHEN.on(connection), [_values(each) for each in seen])
 
 
 def fill(connection: sa.Connection, late: Mapping[tuple[str, str, Says], Sequence[Late]]) -> int:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Upsert, greater, of_new
 from haidang_collector.ledger.tables import downtimes, maintenance, outage_revisions, outages
 from haidang_collector.outage import spans as measured
 from haidang_collector.outage.cause import Cause, Kind
@@ -29,6 +29,16 @@ GONE = "the registry no longer has it"
 
 # Kept of one outage: a few agents tell better, and nobody tells without end.
 _MOST_REVISIONS = 50
+# Its beginning may have been said better by a late report, or was dated anew when the clock was set.
+_OF_NEW_OUTAGE = of_new(*(column.name for column in outages.c if column.name not in ("id", "revision", "started")))
+_SAVE_OUTAGE = Upsert(
+    outages, ("id",), lambda new: {**_OF_NEW_OUTAGE(new), "ended": greater(new.ended, outages.c.started)}
+)
+_SAVE_DOWNTIME = Upsert(
+    downtimes,
+    ("kind", "element", "started"),
+    lambda new: {"ended": greater(new.ended, downtimes.c.started), "outage": new.outage},
+)
 
 
 class NoSuchMaintenance(HaidangError):
@@ -50,16 +60,13 @@ def save(connection: sa.Connection, changes: Changes, officials: dict[str, int],
     """Write what an evaluation changed. `officials` are those of each outage's sites."""
     for outage in changes.outages.values():
         values = {**_values(outage), "officials": officials[outage.id], "revision": 0, "updated": now}
-        # Its beginning may have been said better by a late report, or was dated anew when the clock was set.
-        kept = {name: value for name, value in values.items() if name not in ("id", "revision", "started")}
-        kept["ended"] = sa.func.max(outage.ended, outages.c.started)
-        connection.execute(insert(outages).values(**values).on_conflict_do_update(index_elements=["id"], set_=kept))
+        connection.execute(_SAVE_OUTAGE.on(connection), values)
     for downtime in changes.downtimes:
         values = {
             "kind": downtime.kind, "element": downtime.element, "started": downtime.started,
             "ended": downtime.ended, "outage": downtime.outage, "reason": downtime.reason,
         }  # fmt: skip
-        ended = {"ended": sa.func.max(downtime.ended, downtimes.c.started), "outage": downtime.outage}
+        ended = {"ended": greater(downtime.ended, downtimes.c.started), "outage": downtime.outage}
         # An element is down once at a time: what is open of it is this one, whenever it is known to have begun.
         opened = (
             downtimes.c.kind == downtime.kind,
@@ -68,11 +75,7 @@ def save(connection: sa.Connection, changes: Changes, officials: dict[str, int],
         )
         if connection.execute(sa.update(downtimes).where(*opened).values(**ended)).rowcount:
             continue
-        connection.execute(
-            insert(downtimes).values(**values).on_conflict_do_update(
-                index_elements=["kind", "element", "started"], set_=ended
-            )
-        )  # fmt: skip
+        connection.execute(_SAVE_DOWNTIME.on(connection), values)
 
 
 def load_open(connection: sa.Connection) -> tuple[list[Outage], list[Downtime], int]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from haidang_collector.intake.feed import Accepted
 from haidang_collector.inventory import counts
 from haidang_collector.inventory.counts import Counts
 from haidang_collector.ledger.database import Ledger, LedgerError
+from haidang_collector.ledger.statements import Upsert, of_new
 from haidang_collector.ledger.tables import plan_figures
 from haidang_collector.lines import Sample, families_of
 from haidang_collector.months import day_of
@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 _SECONDS = 60.0
 # Figures that were made longer ago are not shown.
 _CURRENT_SECONDS = 300.0
+_KEEP = Upsert(
+    plan_figures,
+    ("day", "level", "site", "figure"),
+    of_new("ratio"),
+    where=lambda new: plan_figures.c.ratio != new.ratio,
+)
 
 
 class World(Protocol):
@@ -124,13 +130,8 @@ def _keep(connection: sa.Connection, registry: Registry, figures: Figures, now: 
         {"day": day, "level": name, "site": "", "figure": figure, "ratio": share.ratio}
         for (name, figure), share in figures.levels.items()
     ]
-    if not rows:
-        return
-    statement = insert(plan_figures)
-    keys = ["day", "level", "site", "figure"]
-    changed = plan_figures.c.ratio != statement.excluded.ratio
-    kept = statement.on_conflict_do_update(index_elements=keys, set_={"ratio": statement.excluded.ratio}, where=changed)
-    connection.execute(kept, rows)
+    if rows:
+        connection.execute(_KEEP.on(connection), rows)
 
 
 def _samples(registry: Registry, found: Counts, figures: Figures) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Only, lock
 from haidang_collector.ledger.tables import registry
 from haidang_collector.principals import Principal
 from haidang_collector.registry.changes import difference
@@ -16,6 +17,7 @@ from haidang_collector.registry.model import Registry
 
 def save_registry(connection: sa.Connection, principal: Principal, value: Registry) -> None:
     """Make this registry the one in force."""
+    lock(connection, Only.REGISTRY)
     _, was = load_registry(connection)
     audit.note(connection, principal, Action.REGISTRY_LOAD, value.province.name, *difference(was, value))
     connection.execute(sa.delete(registry))
