@@ -42,7 +42,7 @@ def show(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> Non
         return
     if not 1 <= options.most <= _MOST:
         raise HaidangError(f"--most must be from 1 to {_MOST}", remedy="Use --csv or --json for more")
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         found = audit.find(connection, wanted, options.most)
     for entry in found:
         who = f"{entry.kind} {entry.name} ({entry.origin})"

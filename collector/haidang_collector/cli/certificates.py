@@ -109,7 +109,7 @@ def _certificates(options: argparse.Namespace, settings: Settings, ledger: Ledge
                 said = f"{options.what}: all certificates issued until now ({number} were known and counted)"
         print(f"{said}: refused from the next request on")
         return
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         found = certificates.listed(connection, now=now, kind=options.kind, ended=options.all)
     for each in found:
         state = "until" if each.until > now else each.reason or "ended"

@@ -181,7 +181,7 @@ def _token(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> N
         with ledger.transaction() as connection:
             tokens.revoke_token(connection, Principal.of_command(), options.id)
     else:
-        with ledger.transaction() as connection:
+        with ledger.reading() as connection:
             found = tokens.list_tokens(connection)
         for token in found:
             uses_left = "unlimited" if token.uses_left is None else str(token.uses_left)
@@ -199,7 +199,7 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
             there = identities.release_agent(connection, Principal.of_command(), options.id)
         print(f"the name {options.id} is free for a new machine{'' if there else ': nobody had it'}")
         return
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         agents = identities.list_agents(connection)
     for agent in agents:
         state = "revoked" if agent.revoked else "stopped" if agent.stopped else "enrolled"
@@ -208,10 +208,11 @@ def _agents(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
 
 
 def _quarantine(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
-    with ledger.transaction() as connection:
-        if options.action == "clear":
+    if options.action == "clear":
+        with ledger.transaction() as connection:
             print(f"{quarantine.clear(connection, Principal.of_command(), options.agent)} forgotten")
-            return
+        return
+    with ledger.reading() as connection:
         kept = quarantine.list_kept(connection, options.agent if options.action == "show" else "")
     if options.action == "list":
         for each in kept:
@@ -248,7 +249,7 @@ def _machines(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
             number = claims.decide(connection, principal, options.number, options.decision, time.time())
         print(f"machine {number} is what was decided: {options.decision}")
         return
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         found = claims.listed(connection)
     for each in found:
         # Names and serials are what agents say: nothing of them steers a terminal.
@@ -261,7 +262,8 @@ def _machines(options: argparse.Namespace, settings: Settings, ledger: Ledger) -
 
 def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     now = time.time()
-    with ledger.transaction() as connection:
+    asked = ledger.reading() if options.action == "list" else ledger.transaction()
+    with asked as connection:
         if options.action == "add":
             if not _registry_in_force(connection).is_site_or_circuit(options.element):
                 raise HaidangError(f"there is no site or circuit {options.element!r}")
@@ -283,7 +285,7 @@ def _maintenance(options: argparse.Namespace, settings: Settings, ledger: Ledger
 def _sla(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> None:
     month, now = months.month(options.month), time.time()
     period = month.period
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         registry = _registry_in_force(connection)
         judged = settings.outages.sla_judged_ratio
         figures = sla.figures(registry, period, outage_store.record(connection, *period), now, judged)
@@ -303,7 +305,7 @@ def _report(options: argparse.Namespace, settings: Settings, ledger: Ledger) -> 
     month, now = months.month(options.month), time.time()
     if month.period[0] >= now:
         raise HaidangError(f"{month} has not begun")
-    with ledger.transaction() as connection:
+    with ledger.reading() as connection:
         made = plan.gather(connection, _registry_in_force(connection), month, now)
     if not made.province:
         remedy = "The collector makes them each minute while it runs; there are months since it does"

@@ -133,7 +133,7 @@ class RemoteWriter:
             log.error("late reports beyond remote_write.queue_bytes: the oldest %d are dropped", dropped)
             self._telemetry.late_dropped.labels("queue_full").inc(dropped)
         if self._request is None:
-            reports = await self._ledger.run(_newest)
+            reports = await self._ledger.read(_newest)
             if not reports:
                 return _IDLE_SECONDS
             self._request = await self._made(reports)

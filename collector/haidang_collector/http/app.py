@@ -27,7 +27,7 @@ from haidang_collector.http.attempts import Pace
 from haidang_collector.http.bodies import problems
 from haidang_collector.http.door import Door, room
 from haidang_collector.http.own_pages import OwnPages
-from haidang_collector.ledger.database import LedgerError
+from haidang_collector.ledger.database import LedgerBusy, LedgerError
 from haidang_collector.problems import Problem
 from haidang_collector.registry import store as registry_store
 
@@ -91,6 +91,8 @@ def _handlers(
 
     async def on_ledger(request: Request, error: Exception) -> Response:
         log.error("%s", error)
+        if isinstance(error, LedgerBusy):
+            return refuse(Problem(503, "busy", "too much is asked of the database", retry_after=15))
         return refuse(Problem(503, "storage", "the database fails, see the collector's log", retry_after=15))
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -129,7 +131,7 @@ class _Ready:
         if time.monotonic() < self._good_until:
             return
         if self._asked is None or self._asked.done():
-            self._asked = asyncio.ensure_future(self._ledger.run(registry_store.registry_loaded))
+            self._asked = asyncio.ensure_future(self._ledger.read(registry_store.registry_loaded))
         try:
             await asyncio.wait_for(asyncio.shield(self._asked), self._PATIENCE_SECONDS)
         except TimeoutError as error:

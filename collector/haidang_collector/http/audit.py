@@ -43,7 +43,7 @@ def router(collector: Collector) -> APIRouter:
         which `object`."""
         collector.peers.require(request.scope, Right.LOOK)
         wanted = Wanted(begins, ends, who, what, object, older_than)
-        found = await collector.ledger.run(audit.find, wanted, limit)
+        found = await collector.ledger.read(audit.find, wanted, limit)
         return Page(entries=found, older_than=found[-1].id if len(found) == limit else None)
 
     return routes

@@ -175,7 +175,7 @@ def router(collector: Collector) -> APIRouter:
         def ask(connection: Any) -> tuple[int, list[dict[str, Any]]]:
             return search.find(connection, wanted, sort=sort, descending=descending, offset=offset, limit=limit)
 
-        total, found = await ledger.run(ask)
+        total, found = await ledger.read(ask)
         return {"total": total, "machines": found}
 
     @routes.get("/v1/machines.csv", response_model=None, responses=problems(401, 422, 503))
@@ -193,7 +193,7 @@ def router(collector: Collector) -> APIRouter:
     @routes.get("/v1/machines/{number}", response_model=WholeMachine, responses=problems(401, 404, 422, 503))
     async def machine(number: _Number) -> dict[str, Any]:
         """One machine, with its documents and software."""
-        found = await ledger.run(search.machine, number)
+        found = await ledger.read(search.machine, number)
         if found is None:
             raise Problem(404, "not_found", f"there is no machine {number}")
         return found
@@ -240,7 +240,7 @@ def router(collector: Collector) -> APIRouter:
         def ask(connection: Any) -> list[dict[str, Any]]:
             return search.changes(connection, machine=machine, what=what, begins=begins, offset=offset, limit=limit)
 
-        return await ledger.run(ask)
+        return await ledger.read(ask)
 
     @routes.get("/v1/software", response_model=list[Installed], responses=problems(401, 422, 503))
     async def software(text: _Text = "", offset: _Offset = 0, limit: _Limit = 100) -> list[dict[str, Any]]:
@@ -249,7 +249,7 @@ def router(collector: Collector) -> APIRouter:
         def ask(connection: Any) -> list[dict[str, Any]]:
             return search.software_counts(connection, text, offset=offset, limit=limit)
 
-        return await ledger.run(ask)
+        return await ledger.read(ask)
 
     @routes.get("/v1/network-devices", response_model=list[NetworkDevice], responses=problems(401, 422, 503))
     async def network_devices(
@@ -260,6 +260,6 @@ def router(collector: Collector) -> APIRouter:
         def ask(connection: Any) -> list[dict[str, Any]]:
             return lan.devices(connection, site=site, managed=managed, offset=offset, limit=limit)
 
-        return await ledger.run(ask)
+        return await ledger.read(ask)
 
     return routes

@@ -64,14 +64,14 @@ def router(collector: Collector) -> APIRouter:
     async def outages(request: Request, begins: Time = 0.0, ends: Time | None = None) -> list[dict[str, Any]]:
         """Outages that were open at any time between, the first first."""
         collector.peers.require(request.scope, Right.LOOK)
-        found = await collector.ledger.run(kept.between, begins, time.time() if ends is None else ends)
+        found = await collector.ledger.read(kept.between, begins, time.time() if ends is None else ends)
         return [_document(outage, officials) for outage, officials in found]
 
     @routes.get("/v1/maintenance", response_model=list[PlannedWork], responses=problems(401, 503))
     async def planned(request: Request) -> list[dict[str, Any]]:
         """Planned work that is not over, the first first."""
         collector.peers.require(request.scope, Right.LOOK)
-        return [asdict(each) for each in await collector.ledger.run(kept.list_maintenance, time.time())]
+        return [asdict(each) for each in await collector.ledger.read(kept.list_maintenance, time.time())]
 
     @routes.post(
         "/v1/maintenance", response_model=PlannedWork, status_code=201,

@@ -64,7 +64,7 @@ def _value(name: str, value: Any, language: str) -> str | float:
 
 async def _machines(ledger: Ledger, wanted: Filter) -> AsyncIterator[list[dict[str, Any]]]:
     after = 0
-    while found := await ledger.run(search.chunk_after, wanted, after):
+    while found := await ledger.read(search.chunk_after, wanted, after):
         yield found
         after = found[-1]["id"]
 

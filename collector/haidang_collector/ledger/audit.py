@@ -141,7 +141,7 @@ def export(ledger: Ledger, wanted: Wanted, to: TextIO, form: str, chunk: int = 5
         to.write("\ufeff")
         writer.row(["id", "time", *names[2:]])
     while True:
-        with ledger.transaction() as connection:
+        with ledger.reading() as connection:
             found = find(connection, wanted, chunk)
         for entry in found:
             if form == "json":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from haidang_wire.errors import HaidangError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 Error = sqlite3.Error
 
 _BUSY_MILLISECONDS = 10_000
+# How often a statement is asked whether its time is over, in steps of SQLite's machine: each few milliseconds.
+_STEPS = 100_000
 # Primary result codes that say nothing of disk, file or locks (sqlite.org/rescode.html).
 _OF_WHAT_IS_WRITTEN = frozenset(
     {
@@ -32,6 +35,29 @@ def writing(file: Path) -> sa.Engine:
     sa.event.listen(engine, "connect", _open_to_write)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def reading(file: Path, most: int) -> sa.Engine:
+    """At most so many connections, whose transactions change nothing and, by the log beside the database, neither
+    wait for one that writes nor keep it waiting: each sees what was committed before its first statement."""
+    engine = sa.create_engine(
+        f"sqlite:///{file}",
+        poolclass=QueuePool, pool_size=most, max_overflow=0, connect_args={"check_same_thread": False},
+    )  # fmt: skip
+    sa.event.listen(engine, "connect", _open_to_read)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+def end_when(connection: sa.Connection, is_over: Callable[[], bool] | None) -> None:
+    """From now on end a statement that runs when its time is over; None for never."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.set_progress_handler(is_over, _STEPS)
+
+
+def was_ended(error: sa.exc.DatabaseError) -> bool:
+    """Whether a statement was ended so."""
+    return bool(getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT)
 
 
 def is_storage(error: sa.exc.DatabaseError) -> bool:
@@ -98,4 +124,12 @@ def _open_to_write(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA wal_autocheckpoint=4000")
     cursor.execute("PRAGMA journal_size_limit=67108864")
     cursor.execute("PRAGMA cache_size=-32000")
+    cursor.close()
+
+
+def _open_to_read(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+    cursor.execute("PRAGMA query_only=ON")
     cursor.close()

@@ -223,12 +223,12 @@ class Watch:
             self._leave_out(await self._reviser.turn(lambda: self.engine or engine, now))
             if now >= self._windows_due:
                 self._windows_due = now + _WINDOWS_SECONDS
-                windows = await self._ledger.run(kept.windows, now)
+                windows = await self._ledger.read(kept.windows, now)
                 (self.engine or engine).windows = windows  # it is another one when the clock was set meanwhile
             if now >= self._month_due:
                 self._month_due = now + _SLOW_SECONDS
                 judged = self._settings.sla_judged_ratio
-                month = await self._ledger.run(_month, engine.registry, now, judged)
+                month = await self._ledger.read(_month, engine.registry, now, judged)
                 present = self.engine or engine
                 present.sla_budgets_used, present.measured_ratios = month
 

@@ -111,7 +111,7 @@ class PlanWatch:
             self._blocks = []
             return
         self.inputs.look(world.engine, now)
-        found = await self._ledger.run(counts.count, registry, now)
+        found = await self._ledger.read(counts.count, registry, now)
         figures = compute(registry, self.inputs, found.workstations, now)
         self._looked = await self._ledger.run(counts.tell_new_devices, registry, self._looked, now)
         await self._ledger.run(_keep, registry, figures, now)
