@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -35,6 +34,7 @@ from haidang_collector.intake.turns import Intake
 from haidang_collector.inventory.software import LongLists
 from haidang_collector.lease import AlwaysHeld, Duties, Task
 from haidang_collector.ledger import known_time
+from haidang_collector.ledger.beside import Beside
 from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.lines import families_of
 from haidang_collector.outage.engine import Engine
@@ -69,6 +69,7 @@ class Collector:
         self.settings = settings
         self.authority = Authority(state_dir, read_secret(settings.ca_key_passphrase_file))
         self.ledger = Ledger(state_dir)
+        self._beside = Beside(self.ledger)
         self.certificates = Certificates(self.ledger, _LOOK_SECONDS)
         self.peers = Peers(settings, self.authority, self.certificates)
         self.telemetry = Telemetry()
@@ -88,8 +89,9 @@ class Collector:
         self.foreign_names: list[Holder] = []
         self._registry_loaded = 0.0
         self._registry_families: list[tuple[str, bytes]] = []
-        self._authorities = ""
-        self._certificates_shown = -1
+        # Of the ledger when it was looked at last: its version, and the last change of an agent.
+        self._looked_at = self._agents_change = -1
+        self._authorities, self._certificates_shown = "", -1
         self._keeper = Keeper(settings.quotas, settings.remote_write.queue_bytes, lambda: self.disk.takes_documents)
         self._deliveries = Deliveries(
             self.ledger,
@@ -156,6 +158,7 @@ class Collector:
         """After run() has ended."""
         self.intake.close()
         self.certificates.close()
+        self._beside.close()
         self.ledger.close()
 
     @property
@@ -308,24 +311,36 @@ class Collector:
     async def _watch_once(self) -> None:
         """What commands changed beside us: the registry, revocations, enrolments elsewhere, the CA."""
         await self._follow_certificates(time.time())
-        loaded, known = await self.ledger.run(_registry_and_agents)
-        if loaded != self._registry_loaded:
-            at, registry = await self.ledger.run(registry_store.load_registry)
+        version, before = self._beside.version(), self._registry_loaded
+        if version == self._looked_at:
+            return
+        loaded, change, changed = await self.ledger.read(_registry_and_agents, self._agents_change)
+        for agent in changed:
+            self._follow_agent(agent)
+        if loaded != before:
+            at, registry = await self.ledger.read(registry_store.load_registry)
             await self.outage_watch.use(registry)  # a ledger that fails leaves the one before in force, as a whole
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
             self._registry_families = registry_families(registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
-        self._look_at_names(known)
-        for agent in known:
-            if agent.revoked is None:
-                self.latest.enrol(agent.id, agent.site, stopped=agent.stopped)
-            elif agent.id in self.latest.agents:
+        if changed or loaded != before:
+            self._look_at_names()
+        # Where something failed it is all looked at again.
+        self._agents_change, self._looked_at = change, version
+
+    def _follow_agent(self, agent: identities.Agent) -> None:
+        known = self.latest.agents.get(agent.id)
+        if agent.revoked is None:
+            if known is not None and known.site != agent.site:  # enrolled elsewhere: nothing it said is this one's
                 self.latest.forget(agent.id)
-                self.quotas.forget(agent.id)
-                self._shares.forget(agent.id)
-                self._keeper.forget(agent.id)
-                log.info("agent %s is revoked", agent.id)
+            self.latest.enrol(agent.id, agent.site, stopped=agent.stopped)
+        elif known is not None:
+            self.latest.forget(agent.id)
+            self.quotas.forget(agent.id)
+            self._shares.forget(agent.id)
+            self._keeper.forget(agent.id)
+            log.info("agent %s is revoked", agent.id)
 
     async def _follow_certificates(self, now: float) -> None:
         try:
@@ -347,10 +362,10 @@ class Collector:
             for kind, name, until in self.certificates.ends(now):
                 self.telemetry.client_certificate_ends.labels(kind, name).set(until)
 
-    def _look_at_names(self, known: Iterable[identities.Agent]) -> None:
+    def _look_at_names(self) -> None:
         """Whoever bears a name that is another site's by now: he was enrolled before the registry said so."""
-        holders = [Holder(agent.id, agent.site) for agent in known if agent.revoked is None]
-        foreign = self.assignments.names.foreign(holders)
+        holders = (Holder(agent, state.site) for agent, state in self.latest.agents.items())
+        foreign = sorted(self.assignments.names.foreign(holders), key=lambda each: (each.site, each.agent))
         for each in foreign:
             if each not in self.foreign_names:
                 log.warning("%s", self.assignments.names.problem(each))
@@ -380,5 +395,6 @@ def prepare_state_dir(settings: Settings) -> Path:
     return state_dir
 
 
-def _registry_and_agents(connection: sa.Connection) -> tuple[float, list[identities.Agent]]:
-    return registry_store.registry_loaded(connection), identities.list_agents(connection)
+def _registry_and_agents(connection: sa.Connection, change: int) -> tuple[float, int, list[identities.Agent]]:
+    """When the registry was loaded, the last change of an agent, and those that were changed after this one."""
+    return registry_store.registry_loaded(connection), *identities.changed_after(connection, change)

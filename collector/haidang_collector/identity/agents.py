@@ -13,6 +13,7 @@ from haidang_collector.identity import certificate_rows as certificates
 from haidang_collector.identity.authority import Issued
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
+from haidang_collector.ledger.statements import Only, lock
 from haidang_collector.ledger.tables import agents, latest
 from haidang_collector.principals import Principal
 
@@ -41,9 +42,10 @@ def add_agent(
     """A new agent, under a name that was never given. Returns the name."""
     connection.execute(
         sa.insert(agents).values(
-            id=name, site=site, token=token, enrolled=time.time(), certificate_ends=certificate_ends, stopped=False
+            id=name, site=site, token=token, enrolled=time.time(), certificate_ends=certificate_ends, stopped=False,
+            change=next_change(connection),
         )
-    )
+    )  # fmt: skip
     audit.note(connection, principal, Action.AGENT_ENROL, name, None, {"site": site, "token": token})
     return name
 
@@ -63,7 +65,8 @@ def enrol_again(
     row = connection.execute(sa.select(agents).where(same)).first()
     if row is None:
         return None
-    connection.execute(sa.update(agents).where(same).values(token=token, enrolled=time.time(), stopped=False))
+    values = {"token": token, "enrolled": time.time(), "stopped": False, "change": next_change(connection)}
+    connection.execute(sa.update(agents).where(same).values(**values))
     before = {"site": row.site, "token": row.token, "certificate_ends": row.certificate_ends}
     after = {"site": site, "token": token, "proven": proven}
     audit.note(connection, principal, Action.AGENT_ENROL, identifier, before, after)
@@ -87,8 +90,19 @@ def release_agent(connection: sa.Connection, principal: Principal, identifier: s
 
 def list_agents(connection: sa.Connection) -> list[Agent]:
     """All agents ever enrolled, by site and name."""
-    columns = [agents.c[name] for name in ("id", "site", "enrolled", "certificate_ends", "stopped", "revoked")]
-    return [Agent(*row) for row in connection.execute(sa.select(*columns).order_by(agents.c.site, agents.c.id))]
+    return [Agent(*row) for row in connection.execute(sa.select(*_COLUMNS).order_by(agents.c.site, agents.c.id))]
+
+
+def changed_after(connection: sa.Connection, change: int) -> tuple[int, list[Agent]]:
+    """The number of the last change, and agents that were enrolled, moved or revoked after this one; -1 for all."""
+    rows = connection.execute(sa.select(agents.c.change, *_COLUMNS).where(agents.c.change > change)).all()
+    return max((row.change for row in rows), default=change), [Agent(*row[1:]) for row in rows]
+
+
+def next_change(connection: sa.Connection) -> int:
+    """The number of a change that this transaction makes."""
+    lock(connection, Only.AGENTS)
+    return (connection.execute(sa.select(sa.func.max(agents.c.change))).scalar() or 0) + 1
 
 
 def last_taken(connection: sa.Connection) -> list[tuple[str, float]]:
@@ -120,6 +134,7 @@ def may_speak(connection: sa.Connection, identifiers: set[str]) -> dict[str, Ide
     return answers
 
 
+_COLUMNS = [agents.c[name] for name in ("id", "site", "enrolled", "certificate_ends", "stopped", "revoked")]
 _REVOKED = sa.select(agents.c.id, agents.c.revoked).where(agents.c.id.in_(sa.bindparam("identifiers", expanding=True)))
 
 
@@ -129,7 +144,8 @@ def revoke_agent(connection: sa.Connection, principal: Principal, identifier: st
     if row is None:
         raise IdentityError(f"there is no agent {identifier!r}")
     now = time.time()
-    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(revoked=now))
+    values = {"revoked": now, "change": next_change(connection)}
+    connection.execute(sa.update(agents).where(agents.c.id == identifier).values(**values))
     certificates.end_name(connection, "agent", identifier, "revoked")
     before = {"site": row.site, "revoked": row.revoked}
     audit.note(connection, principal, Action.AGENT_REVOKE, identifier, before, {**before, "revoked": now})

@@ -7,7 +7,7 @@ import time
 import sqlalchemy as sa
 
 from haidang_collector.identity import certificate_rows as certificates
-from haidang_collector.identity.agents import IdentityError, add_agent, enrol_again
+from haidang_collector.identity.agents import IdentityError, add_agent, enrol_again, next_change
 from haidang_collector.ledger import audit
 from haidang_collector.ledger.audit import Action
 from haidang_collector.ledger.statements import Only, Upsert, lock
@@ -110,6 +110,7 @@ def _take_over(connection: sa.Connection, buyer: Principal, name: str, site: str
     audit.note(connection, buyer, Action.AGENT_ENROL, name, before, {"site": site, "token": token})
     certificates.end_name(connection, "agent", name, "released")
     values = {"site": site, "token": token, "enrolled": time.time(), "stopped": False, "revoked": None}
-    connection.execute(sa.update(agents).where(agents.c.id == name).values(**values))
+    change = next_change(connection)
+    connection.execute(sa.update(agents).where(agents.c.id == name).values(**values, change=change))
     connection.execute(sa.delete(latest).where(latest.c.agent == name))
     connection.execute(sa.delete(facts).where(facts.c.agent == name))

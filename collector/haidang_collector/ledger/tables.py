@@ -43,6 +43,7 @@ tokens = Table(
     Column("revoked", Float),
 )
 
+# `change` grows with each enrolment, move and revocation, so that whoever reads along takes only what is new.
 agents = Table(
     "agents",
     metadata,
@@ -53,6 +54,7 @@ agents = Table(
     Column("certificate_ends", Float, nullable=False),
     Column("stopped", Boolean, nullable=False, default=False),
     Column("revoked", Float),
+    Column("change", Integer, nullable=False, index=True, default=0, server_default="0"),
 )
 
 # Client certificates that were issued and may still be shown. `authority` is the CA's key identifier (RFC 5280,
