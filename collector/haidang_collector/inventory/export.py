@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import xlsxwriter
 
 from haidang_collector.inventory import search
@@ -35,6 +37,7 @@ _DISPUTES = {
     "refused": ("claim to be machine {claims} refused", "không được nhận là máy số {claims}"),
 }
 _BLOCK = 256 * 1024
+Row = list[str | float]
 
 
 def titles(language: str) -> list[str]:
@@ -42,7 +45,7 @@ def titles(language: str) -> list[str]:
     return [vietnamese if language == "vi" else english for _, english, vietnamese in _COLUMNS]
 
 
-def row(machine: dict[str, Any], language: str) -> list[str | float]:
+def row(machine: dict[str, Any], language: str) -> Row:
     """One machine, as people read it; names of machines come from their users."""
     words = _DISPUTES.get(machine["dispute"], ("", ""))[language == "vi"].format(claims=machine["claims"])
     return [_value(name, words if name == "dispute" else machine[name], language) for name, _, _ in _COLUMNS]
@@ -62,31 +65,45 @@ def _value(name: str, value: Any, language: str) -> str | float:
     return float(value) if isinstance(value, (int, float)) else plain(str(value))
 
 
-async def _machines(ledger: Ledger, wanted: Filter) -> AsyncIterator[list[dict[str, Any]]]:
+async def _rows(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterator[list[Row]]:
     after = 0
-    while found := await ledger.read(search.chunk_after, wanted, after):
-        yield found
-        after = found[-1]["id"]
+    while True:
+        after, rows = await ledger.read(_rows_after, wanted, after, language)
+        if not rows:
+            return
+        yield rows
+
+
+def _rows_after(connection: sa.Connection, wanted: Filter, after: int, language: str) -> tuple[int, list[Row]]:
+    """The next machines by number as rows, and the last one's number."""
+    found = search.chunk_after(connection, wanted, after)
+    return found[-1]["id"] if found else after, [row(machine, language) for machine in found]
 
 
 async def as_csv(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterator[bytes]:
     """CSV with the mark by which Excel knows UTF-8."""
+    head: list[Row] = [[*titles(language)]]
+    mark = "\ufeff"
+    async for rows in _rows(ledger, wanted, language):
+        # Hundreds of rows at once would keep every delivery waiting that comes meanwhile.
+        yield await asyncio.to_thread(_csv, mark, [*head, *rows])
+        head, mark = [], ""
+    yield _csv(mark, head)
+
+
+def _csv(mark: str, rows: Iterable[Row]) -> bytes:
     buffer = io.StringIO()
+    buffer.write(mark)
     writer = CsvWriter(buffer)
-    buffer.write("\ufeff")
-    writer.row(titles(language))
-    async for machines in _machines(ledger, wanted):
-        for machine in machines:
-            writer.row(row(machine, language))
-        yield buffer.getvalue().encode()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue().encode()
+    for each in rows:
+        writer.row(each)
+    return buffer.getvalue().encode()
 
 
 async def as_xlsx(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterator[bytes]:
     """A workbook, written to a file row by row and sent from there."""
-    with tempfile.TemporaryDirectory(prefix="haidang-export-") as folder:
+    # What a thread still writes when nobody wants it any more is no reason to fail.
+    with tempfile.TemporaryDirectory(prefix="haidang-export-", ignore_cleanup_errors=True) as folder:
         file = Path(folder) / "machines.xlsx"
         book = xlsxwriter.Workbook(str(file), {"constant_memory": True, "strings_to_formulas": False})
         sheet = book.add_worksheet("Máy trạm" if language == "vi" else "Workstations")
@@ -95,18 +112,22 @@ async def as_xlsx(ledger: Ledger, wanted: Filter, language: str) -> AsyncIterato
         sheet.set_column(0, len(_COLUMNS) - 1, 16)
         sheet.write_row(0, 0, titles(language), bold)
         at = 1
-        async for machines in _machines(ledger, wanted):
-            for machine in machines:
-                for column, value in enumerate(row(machine, language)):
-                    if isinstance(value, str):
-                        sheet.write_string(at, column, value)
-                    else:
-                        sheet.write_number(at, column, value)
-                at += 1
+        async for rows in _rows(ledger, wanted, language):
+            await asyncio.to_thread(_write, sheet, at, rows)
+            at += len(rows)
         sheet.autofilter(0, 0, at - 1, len(_COLUMNS) - 1)
-        book.close()
+        await asyncio.to_thread(book.close)
         for block in _blocks(file):
             yield block
+
+
+def _write(sheet: Any, at: int, rows: Iterable[Row]) -> None:
+    for line, each in enumerate(rows, at):
+        for column, value in enumerate(each):
+            if isinstance(value, str):
+                sheet.write_string(line, column, value)
+            else:
+                sheet.write_number(line, column, value)
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
