@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BENCHES = (
     "exposition", "ingest", "fleet", "agent", "snmp", "snmp_fleet", "traps", "paths", "cut", "outage", "machines",
-    "inventory", "kill", "flood", "watch",
+    "inventory", "kill", "flood", "watch", "reads",
 )  # fmt: skip
 
 
