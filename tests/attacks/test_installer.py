@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from haidang_collector import installer
 from haidang_collector.identity.authority import Authority
-from haidang_collector.installer.machine import center, install, linux
+from haidang_collector.installer.machine import collector, install, linux
 from haidang_collector.installer.machine.texts import Failure
 
 from tests.conftest import ROOT, require
@@ -108,8 +108,8 @@ class Answering:
     def close(self) -> None:
         self._listener.close()
 
-    def center(self) -> center.Center:
-        return center.Center(self.url, self.fingerprint, 0.0)
+    def collector(self) -> collector.Collector:
+        return collector.Collector(self.url, self.fingerprint, 0.0)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -129,8 +129,8 @@ def ok(body: bytes) -> bytes:
 
 @pytest.fixture
 def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    monkeypatch.setattr(center, "WHOLE", 2.0)
-    monkeypatch.setattr(center, "SLOWEST", 2**40)
+    monkeypatch.setattr(collector, "WHOLE", 2.0)
+    monkeypatch.setattr(collector, "SLOWEST", 2**40)
     folder = tmp_path / "ca"
     folder.mkdir()
     running = Answering(folder)
@@ -171,7 +171,7 @@ def test_an_answer_is_read_only_as_far_as_it_may_be_long(
     monkeypatch.setenv("LC_ALL", language)
     answering.says["/v1/ca.pem"] = ENDLESS[name]()
     with pytest.raises(Failure, match=said):
-        answering.center()
+        answering.collector()
 
 
 @pytest.mark.parametrize(("language", "said"), [("C.UTF-8", "whole answer"), ("vi_VN.UTF-8", "không trả lời xong")])
@@ -182,7 +182,7 @@ def test_an_answer_has_an_end_as_a_whole(
     monkeypatch.setenv("LC_ALL", language)
     answering.says["/v1/ca.pem"] = HELD[name]()
     with pytest.raises(Failure, match=said):
-        answering.center()
+        answering.collector()
 
 
 def test_a_file_is_no_larger_than_announced(answering: Answering, tmp_path: Path) -> None:
@@ -198,24 +198,24 @@ def test_a_file_is_no_larger_than_announced(answering: Answering, tmp_path: Path
     for sizes, fits in (({"a.whl": 100}, True), ({"a.whl": 99}, False), (None, True)):
         document = {**manifest, "sizes": sizes} if sizes else manifest
         answering.says["/install/manifest.json"] = [ok(json.dumps(document).encode())]
-        version = install.Version(linux, answering.center().manifest(), ())
+        version = install.Version(linux, answering.collector().manifest(), ())
         ((name, (checksum, most)),) = version.files.items()
         if fits:
-            answering.center().fetch(name, checksum, most, tmp_path)
+            answering.collector().fetch(name, checksum, most, tmp_path)
             assert (tmp_path / name).read_bytes() == wheel
         else:
             with pytest.raises(Failure, match="more than 99 bytes"):
-                answering.center().fetch(name, checksum, most, tmp_path)
+                answering.collector().fetch(name, checksum, most, tmp_path)
 
 
 @pytest.mark.parametrize("manifest", [b"", b"[" * 100_000, b"3", b"\xff"])
 def test_a_manifest_that_is_none_is_said_to_be_none(answering: Answering, manifest: bytes) -> None:
     answering.says["/install/manifest.json"] = [ok(manifest)]
     with pytest.raises(Failure, match="no manifest"):
-        answering.center().manifest()
+        answering.collector().manifest()
 
 
 def test_an_answer_that_ends_before_its_length_was_broken_off(answering: Answering) -> None:
     answering.says["/install/manifest.json"] = [ok(b"{}" + b" " * 100)[:-50]]
     with pytest.raises(Failure, match="broke off"):
-        answering.center().manifest()
+        answering.collector().manifest()

@@ -119,7 +119,7 @@ def test_a_version_is_made_ready_and_nothing_else_is_done(tmp_path: Path, monkey
     """So that what may fail has failed before the machine that had the name loses its right."""
     kind = f"{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
 
-    class Center:
+    class Collector:
         def __init__(self, *arguments: object) -> None:
             pass
 
@@ -139,7 +139,7 @@ def test_a_version_is_made_ready_and_nothing_else_is_done(tmp_path: Path, monkey
     def never(*arguments: object) -> None:
         raise AssertionError(arguments)
 
-    monkeypatch.setattr(install, "Center", Center)
+    monkeypatch.setattr(install, "Collector", Collector)
     monkeypatch.setattr(install.Version, "_install", make)
     for module, name in ((linux, "make_user"), (install, "enrol"), (install, "works")):
         monkeypatch.setattr(module, name, never)

@@ -99,7 +99,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     kind = f"{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
     system = Made(tmp_path)
 
-    class Center:
+    class Collector:
         def __init__(self, build: str, *_: object) -> None:
             self.build = build
 
@@ -108,11 +108,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
         def warn_of_clock(self) -> None: ...
 
-    def make(version: install.Version, center: Center) -> None:
+    def make(version: install.Version, collector: Collector) -> None:
         version.folder.mkdir()
         (version.folder / ".complete").touch()
 
-    monkeypatch.setattr(install, "Center", Center)
+    monkeypatch.setattr(install, "Collector", Collector)
     monkeypatch.setattr(install.Version, "make", make)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     system.STATE.mkdir()

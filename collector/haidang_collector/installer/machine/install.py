@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .center import Center
+from .collector import Collector
 from .system import BY_HAND, VERSION, System, run
 from .texts import TEXTS, Failure, printable, say, tell
 
@@ -53,7 +53,7 @@ class Version:
         """Whether it was made to the end."""
         return (self.folder / ".complete").exists()
 
-    def make(self, center: Center) -> None:
+    def make(self, collector: Collector) -> None:
         """Raises Failure; then nothing of it is left."""
         free = shutil.disk_usage(self._system.FOLDER).free
         if free < NEEDED_BYTES:
@@ -64,7 +64,7 @@ class Version:
             wheels.mkdir(parents=True)
             tell("fetch", build=self.build, count=len(self.files))
             for name, (checksum, most) in self.files.items():
-                center.fetch(name, checksum, most, wheels)
+                collector.fetch(name, checksum, most, wheels)
             tell("make", folder=self.folder)
             self._install(wheels)
         except OSError as error:
@@ -144,9 +144,9 @@ def install(system: System, options: argparse.Namespace) -> dict[str, object]:
     roles = present if options.roles is None else tuple(sorted(filter(None, options.roles.split(","))))
     if unknown := set(roles) - set(system.ROLES):
         sys.exit(f"--roles: {', '.join(sorted(unknown))}: there are {', '.join(system.ROLES)}")
-    center = Center(options.url, options.fingerprint, options.released)
-    version = Version(system, center.manifest(), roles)
-    center.warn_of_clock()
+    collector = Collector(options.url, options.fingerprint, options.released)
+    version = Version(system, collector.manifest(), roles)
+    collector.warn_of_clock()
     before = system.current()
     enrolled = (system.STATE / "enrolment.json").exists()
     right = before == version.folder and version.complete and system.is_service_of(version.folder, roles)
@@ -156,14 +156,14 @@ def install(system: System, options: argparse.Namespace) -> dict[str, object]:
     if options.prepare:
         did = [] if version.complete else [f"make {version.build}"]
         if did and not options.dry_run:
-            version.make(center)
+            version.make(collector)
         return {"changed": bool(did), "build": version.build, "did": did}
     result: dict[str, object] = {"changed": bool(did), "build": version.build, "did": did}
     if options.dry_run or not did:
         tell("would" if did else "same", what=", ".join(did), build=version.build)
         return result
     if not version.complete:
-        version.make(center)
+        version.make(collector)
     system.make_user()
     if not enrolled:
         enrol(system, options.url, options.fingerprint, version.folder, options.name, token)

@@ -94,7 +94,7 @@ class Line(http.client.HTTPSConnection):
         raise failure
 
 
-class Center:
+class Collector:
     """The collector, believed by the fingerprint of its CA."""
 
     def __init__(self, url: str, fingerprint: str, released: float) -> None:
