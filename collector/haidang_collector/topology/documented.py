@@ -4,37 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
-from haidang_wire.labels import to_identifier
-
-from haidang_collector.registry.model import Circuit, End, Registry
+from haidang_collector.registry.model import Registry
+from haidang_collector.topology.links import MOST_A_DEVICE, MOST_TEXT, Link, Neighbour, device_of, of_registry
 
 WRONG_DEVICE, WRONG_PORT, UNDOCUMENTED = "wrong_device", "wrong_port", "undocumented"
 
-
-# Of LLDP's own texts none is longer; a switch has fewer ports; a probe polls some hundred of them.
-_MOST_TEXT = 255
-_MOST_NEIGHBOURS = 1000
+# A probe polls some hundred switches.
 _MOST_CHARACTERS_AN_AGENT = 4_000_000
 # What a neighbour takes beside its texts, in characters.
 _OVERHEAD = 100
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """What a device sees at its own `interface`: the other's system name, and its port by id and description.
-    `identifier` is the device that bears this name as its id, if one does."""
-
-    interface: str
-    system: str
-    port: str = ""
-    port_description: str = ""
-    identifier: str = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "identifier", to_identifier(self.system.partition(".")[0], ""))
 
 
 @dataclass
@@ -62,15 +43,15 @@ class Documented:
 
     def call(self, device: str, name: str) -> None:
         """Note what a device calls itself."""
-        self.names[device] = name[:_MOST_TEXT]
+        self.names[device] = name[:MOST_TEXT]
 
     def note(self, agent: str, device: str, said: Iterable[tuple[str, str, str, str]]) -> set[str]:
         """Note what a device sees, by the texts of a Neighbour; at which of its interfaces that is."""
         beside = (share for name, share in self._shares.items() if name != device and share.agent == agent)
         room = _MOST_CHARACTERS_AN_AGENT - sum(share.characters for share in beside)
         texts, used = [], 0
-        for each in islice(said, _MOST_NEIGHBOURS):
-            cut = tuple(text[:_MOST_TEXT] for text in each)
+        for each in islice(said, MOST_A_DEVICE):
+            cut = tuple(text[:MOST_TEXT] for text in each)
             used += _OVERHEAD + sum(map(len, cut))
             if used > room:
                 break
@@ -102,15 +83,11 @@ class Mismatch:
 
 
 class Cables:
-    """Compares what devices see with a registry, each device again only when it sees something else."""
+    """Compares what devices see with the registry's links, each device again only when it sees something else."""
 
     def __init__(self, registry: Registry) -> None:
         self._devices = {device.id: device.site for device in registry.devices}
-        self._ports: dict[tuple[str, str], tuple[Circuit, End]] = {}
-        for each in registry.circuits:
-            for near, beyond in (each.ends, each.ends[::-1]):
-                if near.interface:
-                    self._ports[near.device, near.interface] = (each, beyond)
+        self._documented = {(link.device, link.interface): link for link in of_registry(registry) if link.interface}
         self._names: Mapping[str, str] = {}
         self._found: dict[str, tuple[Sequence[Neighbour], list[Mismatch]]] = {}
 
@@ -123,35 +100,42 @@ class Cables:
         for device, neighbours in seen.items():
             known = self._found.get(device)
             if known is None or known[0] is not neighbours:
-                self._found[device] = (neighbours, list(self._of_device(device, neighbours)))
+                found = compare(device, neighbours, self._documented, self._devices, names)
+                self._found[device] = (neighbours, list(found))
         return [mismatch for device in sorted(seen) for mismatch in self._found[device][1]]
 
-    def _of_device(self, device: str, neighbours: Sequence[Neighbour]) -> Iterator[Mismatch]:
-        site = self._devices.get(device)
-        if site is None:
-            return
-        for neighbour in neighbours:
-            other = self._names.get(neighbour.system) or neighbour.identifier
-            if other not in self._devices or other == device:
-                continue
-            circuit, far = self._ports.get((device, neighbour.interface)) or (None, None)
-            problem = _problem(site, self._devices[other], other, neighbour, far)
-            if problem:
-                expected = f"{far.device} {far.interface}".strip() if far else ""
-                yield Mismatch(
-                    site, device, neighbour.interface, circuit.id if circuit else "", problem, expected,
-                    f"{other} {neighbour.port}".strip(),
-                )  # fmt: skip
+
+def compare(
+    device: str,
+    seen: Iterable[Neighbour],
+    documented: Mapping[tuple[str, str], Link],
+    sites: Mapping[str, str],
+    names: Mapping[str, str],
+) -> Iterator[Mismatch]:
+    """What a device sees against the link that is documented at each (device, interface). `sites` is by the id of each
+    device of the registry, `names` as of Cables."""
+    if device not in sites:
+        return
+    for neighbour in seen:
+        other = device_of(neighbour, sites, names)
+        if not other or other == device:
+            continue
+        link = documented.get((device, neighbour.interface))
+        if problem := _problem(neighbour, other, link, is_other_site=sites[device] != sites[other]):
+            yield Mismatch(
+                sites[device], device, neighbour.interface, link.circuit if link else "", problem,
+                f"{link.far_device} {link.port}".strip() if link else "", f"{other} {neighbour.port}".strip(),
+            )  # fmt: skip
 
 
-def _problem(site: str, other_site: str, other: str, neighbour: Neighbour, far: End | None) -> str:
-    if far is None:
-        return UNDOCUMENTED if site != other_site else ""
-    if far.device and far.device != other:
+def _problem(neighbour: Neighbour, other: str, link: Link | None, *, is_other_site: bool) -> str:
+    if link is None:
+        return UNDOCUMENTED if is_other_site else ""
+    if link.far_device and link.far_device != other:
         return WRONG_DEVICE
     said = {neighbour.port, neighbour.port_description} - {""}
     # A port that is told by its MAC address alone tells nothing of its name.
-    if far.interface and said and far.interface not in said and not all(_is_mac(each) for each in said):
+    if link.port and said and link.port not in said and not all(_is_mac(each) for each in said):
         return WRONG_PORT
     return ""
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from haidang_collector.registry.model import Registry
+from haidang_collector.topology import links
+from haidang_collector.topology.links import Link
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,18 @@ def topology(center: str, sites: Iterable[str], ends: dict[str, tuple[str, str]]
     return Topology(center, dict(ends), joined, _depth(center, joined))
 
 
+def of_links(center: str, sites: Iterable[str], said: Iterable[Link]) -> Topology:
+    """Of sites and the circuits among links. What devices see makes no circuit: it is compared with them."""
+    ends: dict[str, tuple[str, str]] = {}
+    for link in said:
+        if link.circuit:
+            ends.setdefault(link.circuit, (link.site, link.far_site))
+    return topology(center, sites, ends)
+
+
 def of_registry(registry: Registry) -> Topology:
     """The registry's sites and circuits."""
-    ends = {circuit.id: (circuit.ends[0].site, circuit.ends[1].site) for circuit in registry.circuits}
-    return topology(registry.center, (site.id for site in registry.sites), ends)
+    return of_links(registry.center, (site.id for site in registry.sites), links.of_registry(registry))
 
 
 def _depth(center: str, neighbours: dict[str, tuple[tuple[str, str], ...]]) -> dict[str, int]:
