@@ -52,6 +52,8 @@ from haidang_collector.registry.rights import Voice
 from haidang_collector.settings import Settings, read_secret
 from haidang_collector.supervision import Supervision
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.topology import store as link_store
+from haidang_collector.topology.links import Address, addresses
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class Collector:
         self._registry_families: list[tuple[str, bytes]] = []
         # Of the ledger when it was looked at last: its version, and the last change of an agent.
         self._looked_at = self._agents_change = -1
+        self._devices: dict[Address, str] = {}
         self._authorities, self._certificates_shown = "", -1
         self._keeper = Keeper(settings.quotas, settings.remote_write.queue_bytes, lambda: self.disk.takes_documents)
         self._deliveries = Deliveries(
@@ -100,6 +103,7 @@ class Collector:
             limit=settings.limits.waiting_requests,
             keep_late=bool(settings.remote_write.url),
             keeper=self._keeper,
+            devices=lambda: self._devices,
         )
         self._long_lists = LongLists(self.ledger, self._keeper, self.intake.note)
         self.feed = Feed(self.ledger, self.supervision, settings.limits)
@@ -319,10 +323,12 @@ class Collector:
             self._follow_agent(agent)
         if loaded != before:
             at, registry = await self.ledger.read(registry_store.load_registry)
+            await self.ledger.run(link_store.follow, registry, at)
             await self.outage_watch.use(registry)  # a ledger that fails leaves the one before in force, as a whole
             self.plan.use(registry)
             self._registry_loaded, self.registry, self.assignments = at, registry, Assignments(registry)
             self._registry_families = registry_families(registry)
+            self._devices = addresses(registry)
             log.info("the registry has %d sites", len(self.registry.sites) if self.registry else 0)
         if changed or loaded != before:
             self._look_at_names()

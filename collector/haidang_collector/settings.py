@@ -56,7 +56,7 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         float,
         Meta(
             gt=0,
-            description="Facts a second; 2,048 bytes of an inventory, or 256 of devices on networks, count as one.",
+            description="Facts a second; 2,048 bytes of an inventory, 256 of devices on networks, or 20 neighbours count as one.",
         ),
     ] = 20.0
     burst_facts: Annotated[Positive, Meta(description="So many of them may come at once.")] = 1_000
@@ -83,6 +83,9 @@ class Quotas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     fact_versions: Annotated[
         Positive, Meta(description="Versions of a fact in its history; beyond them the oldest go.")
     ] = 1_000
+    link_bytes: Annotated[
+        Positive, Meta(description="Bytes of the links of all devices an agent tells of, 200 and its texts for each.")
+    ] = 8_000_000
     late_share: Annotated[
         float,
         Meta(gt=0, le=1, description="Share of `remote_write.queue_bytes` that late reports of one agent may take."),
@@ -282,7 +285,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     fact_retention_days: Annotated[
         float,
         Meta(
-            gt=0, description="How long a fact, or a device on a network, stays current that nobody reports any more."
+            gt=0,
+            description="How long a fact, a link, or a device on a network stays current that nobody reports any more.",
         ),
     ] = 400.0
     log_level: Annotated[

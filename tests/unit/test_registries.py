@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ import sqlalchemy as sa
 from haidang_collector.intake.feed import Accepted
 from haidang_collector.intake.ingest import Speaker, prepare
 from haidang_collector.ledger.database import Ledger
-from haidang_collector.ledger.tables import downtimes, facts, measured, outage_revisions, outages, time_base
+from haidang_collector.ledger.tables import downtimes, facts, links, measured, outage_revisions, outages, time_base
 from haidang_collector.ledger.tables import registry as registries
 from haidang_collector.outage import store as kept
 from haidang_collector.outage.exposition import expose
 from haidang_collector.outage.watch import Watch
 from haidang_collector.principals import Principal
+from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.registry import store as registry_store
 from haidang_collector.registry.assignments import Assignments
 from haidang_collector.registry.model import Registry
 from haidang_collector.settings import Limits, Settings
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.topology import store as link_store
+from haidang_wire.report import Fact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +49,7 @@ class World:
         self._sequence = 0
         self.registry: Registry | None = None
         with ledger.transaction() as connection:
-            for table in (registries, outages, outage_revisions, downtimes, measured, facts, time_base):
+            for table in (registries, outages, outage_revisions, downtimes, measured, facts, links, time_base):
                 connection.execute(sa.delete(table))
         self.restart()
 
@@ -386,6 +390,8 @@ def test_facts_count_after_a_restart_as_they_do_live(ledger: Ledger, agent: str,
         row = {"agent": agent, "site": site, "key": device, "since": START, "seen": START}
         connection.execute(sa.insert(facts).values(**row, kind="neighbours", body=body))
         connection.execute(sa.insert(facts).values(**row, kind="device", body='{"name": "nhà"}'))
+        told = Fact("neighbours", device, json.loads(body))
+        link_store.see(connection, agent, site, START, told, Keeper().holding(connection, agent))
     document = made(["a", "b", "c", "d"], RING, "a", ["a"], "sw-a").model_dump()
     document["devices"][3]["agent"] = ""
     world.load(Registry.model_validate(document))

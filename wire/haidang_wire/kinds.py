@@ -18,21 +18,21 @@ class Tables(Enum):
 
     GENERAL = "general"
     """`facts`: the last one said, until `fact_retention_days` after it was said; and in `fact_history` those before it,
-    until `event_retention_days` after they changed."""
+    until `event_retention_days` after they changed. Of `neighbours` each link is in `links`, too."""
     MACHINES = "machines"
     """`machine_documents`, `installed`: the last one said, while the machine is known; in `machine_changes` what
     changed, for `event_retention_days`."""
     NETWORKS = "networks"
-    """`network_devices`: each device, until `fact_retention_days` after it was heard."""
+    """`network_devices`: each device, until `fact_retention_days` after it was heard; what is a device of the registry
+    is in `links`, too."""
 
 
 @dataclass(frozen=True)
 class FactKind:
-    """`of_topology`: the outage engine compares it with the circuits of the registry."""
+    """What a fact of this kind is, and where it is kept."""
 
     body: type
     tables: Tables = Tables.GENERAL
-    of_topology: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class EventKind:
 
 
 FACTS = {
-    "device": FactKind(documents.Device, of_topology=True),
-    "neighbours": FactKind(documents.Neighbours, of_topology=True),
+    "device": FactKind(documents.Device),
+    "neighbours": FactKind(documents.Neighbours),
     "route": FactKind(documents.Route),
     "transceivers": FactKind(documents.Transceivers),
     "network": FactKind(documents.Network, Tables.NETWORKS),

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from haidang_collector.intake.clock import TimeBase
@@ -20,6 +21,7 @@ from haidang_collector.ledger.database import Ledger, LedgerError
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.holdings import Keeper
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.topology.links import Address
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +83,16 @@ class Deliveries:
         limit: int,
         keep_late: bool,
         keeper: Keeper | None = None,
+        devices: Callable[[], Mapping[Address, str]] = dict,
     ) -> None:
+        """`devices` are those the registry has, by their addresses."""
         self._ledger = ledger
         self._time_base = time_base
         self._telemetry = telemetry
         self._limit = limit
         self._queue: deque[_Waiting] = deque()
         self._some = asyncio.Event()
-        self._writer = Writer(keep_late=keep_late, keeper=keeper)
+        self._writer = Writer(keep_late=keep_late, keeper=keeper, devices=devices)
 
     async def store(self, batch: Batch) -> Outcome:
         """Durable when this returns, but for what `problem` of the outcome says: 503 when the disk fails (the rest

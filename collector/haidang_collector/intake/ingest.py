@@ -42,6 +42,7 @@ _BEGINNING = 946_684_800.0  # 2000-01-01
 _AHEAD_SECONDS = 7 * 86400.0
 # A device that is new has its maker looked up: more work a byte than a package.
 _LIST_BYTES_A_FACT = {INVENTORY: 2048, LAN: 256}
+_NEIGHBOURS_A_FACT = 20
 _PIECE_BYTES = 65_536
 _PIECE_SAMPLES = 500
 
@@ -136,7 +137,10 @@ class Prepared:
     def list_facts(self) -> int:
         """What lists cost of which each entry is compared with what is known, as so many facts."""
         bytes_a_fact = _LIST_BYTES_A_FACT.get(self.report.source)
-        return len(self.raw) // bytes_a_fact if bytes_a_fact else 0
+        if bytes_a_fact:
+            return len(self.raw) // bytes_a_fact
+        told = (len(fact.body["neighbours"]) for fact in self.report.facts if fact.kind == "neighbours")
+        return sum(told) // _NEIGHBOURS_A_FACT
 
     def kept(self) -> Iterator[tuple[str, dict[str, str], float]]:
         """(name, labels, value) of each sample that was kept, as it is exposed."""

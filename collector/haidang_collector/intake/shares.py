@@ -49,7 +49,7 @@ class Shares:
                 detail = f"{report.source}: {number} facts and events, the collector's disk is nearly full"
                 self._telemetry.disk_refused.labels("documents").inc(number)
             else:
-                what = "its samples" if quota == "late" else f"{number} facts or events"
+                what = {"late": "its samples", "links": f"{number} links"}.get(quota, f"{number} facts or events")
                 detail = f"{report.source}: {what} beyond quotas.{SETTING[quota]}"
                 self._intake.note(batch.agent, quota, number)
             left_out.append(Refusal(report.epoch, report.sequence, detail))

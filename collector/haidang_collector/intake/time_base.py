@@ -9,6 +9,7 @@ from haidang_collector.ledger.tables import (
     downtimes,
     facts,
     latest,
+    links,
     machine_documents,
     machines,
     network_devices,
@@ -20,6 +21,7 @@ from haidang_collector.ledger.tables import (
 _OPEN = (outages, downtimes)
 _SEEN = (
     facts.c.seen,
+    links.c.last_seen,
     machines.c.last_seen,
     machine_documents.c.seen,
     software_lists.c.seen,

@@ -10,7 +10,7 @@ import json
 import logging
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ from haidang_collector.ledger.statements import Upsert, of_new
 from haidang_collector.ledger.tables import agents, delivered, events, late, latest
 from haidang_collector.problems import Problem
 from haidang_collector.quotas.holdings import ROW_BYTES, Holding, Keeper
+from haidang_collector.topology import store as links
+from haidang_collector.topology.links import MOST_A_DEVICE, Address
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,15 @@ class _Interval(msgspec.Struct):
 class Writer:
     """Runs on the ledger's thread, one transaction at a time."""
 
-    def __init__(self, *, keep_late: bool, keeper: Keeper | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keep_late: bool,
+        keeper: Keeper | None = None,
+        devices: Callable[[], Mapping[Address, str]] = dict,
+    ) -> None:
+        """`devices` are those the registry has, by their addresses."""
+        self._devices = devices
         self._keep_late = keep_late
         self._keeper = keeper or Keeper()
         self._chunks: OrderedDict[Chunk, bytes] = OrderedDict()
@@ -185,7 +195,7 @@ class Writer:
                 outcome.leave_out(prepared, Counter(disk=_documents(prepared)))
                 self._note_delivered(connection, batch.agent, prepared)
                 self._store_one(connection, batch, prepared, outcome, rows, holding)
-            elif (left_out := _facts_are_kept(connection, prepared, holding)) is None:
+            elif (left_out := _facts_are_kept(connection, prepared, holding, self._devices())) is None:
                 outcome.unwritable.append(prepared)
             else:
                 outcome.leave_out(prepared, left_out + rows.add_events(batch, prepared, holding))
@@ -346,14 +356,16 @@ def _documents(prepared: Prepared) -> int:
     return known + len(prepared.unknown_facts) + len(prepared.unknown_events)
 
 
-def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str] | None:
+def _facts_are_kept(
+    connection: sa.Connection, prepared: Prepared, holding: Holding, devices: Mapping[Address, str]
+) -> Counter[str] | None:
     """Write the facts of a report, or refuse it: what raises here is undone and costs this report alone. How many are
     left out, by quota; None when it is refused."""
     if not (prepared.report.facts or prepared.unknown_facts or prepared.report.source == INVENTORY):
         return Counter()
     try:
         with connection.begin_nested():
-            return _keep_facts(connection, prepared, holding)
+            return _keep_facts(connection, prepared, holding, devices)
     except Exception as error:
         holding.is_read = False
         if is_storage(error):
@@ -362,7 +374,9 @@ def _facts_are_kept(connection: sa.Connection, prepared: Prepared, holding: Hold
         return None
 
 
-def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding) -> Counter[str]:
+def _keep_facts(
+    connection: sa.Connection, prepared: Prepared, holding: Holding, devices: Mapping[Address, str]
+) -> Counter[str]:
     report = prepared.report
     elsewhere = WITH_TABLES.get(report.source, _NONE)
     told = [
@@ -372,6 +386,12 @@ def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding)
     ]
     told += [(each.kind, each.key, each.text) for each in prepared.unknown_facts]
     left_out = facts.keep(connection, report.agent, prepared.site, prepared.taken, told, holding)
+    for fact in report.facts:
+        # Sources with tables speak of a machine: it may have a device's name, and not be that device.
+        if fact.kind == "neighbours" and report.source not in WITH_TABLES:
+            left_out += links.see(connection, report.agent, prepared.site, prepared.taken, fact, holding)
+            if len(fact.body["neighbours"]) > MOST_A_DEVICE:
+                prepared.refused_documents["too_many_neighbours"] += 1
     own = [each for each in report.facts if each.kind in elsewhere]
     if own and not holding.may_keep():
         left_out["kept_bytes"] += len(own)
@@ -381,6 +401,7 @@ def _keep_facts(connection: sa.Connection, prepared: Prepared, holding: Holding)
         for fact in own:
             heard = lan.take(connection, prepared.site, prepared.taken, fact)
             holding.keep(ROW_BYTES * len(heard.new))
+            left_out += links.hear(connection, report.agent, prepared.site, prepared.taken, fact, devices, holding)
             if heard.beyond:
                 prepared.refused_documents["too_many_devices"] += 1
     return left_out

@@ -16,6 +16,7 @@ from haidang_collector.ledger.tables import (
     facts,
     installed,
     latest,
+    links,
     machine_changes,
     measured,
     network_devices,
@@ -61,6 +62,8 @@ def _rules(settings: Settings, now: float) -> Iterator[tuple[sa.Table, sa.Column
     yield outage_revisions, outage_revisions.c.at < kept_since
     seen_since = now - settings.fact_retention_days * _DAY_SECONDS
     yield facts, sa.or_(facts.c.seen < seen_since, facts.c.agent.not_in(speaking))
+    silent = sa.or_(links.c.last_seen < seen_since, links.c.agent.not_in(speaking))
+    yield links, sa.and_(links.c.source != "registry", silent)
     yield network_devices, network_devices.c.last_seen < seen_since
     yield latest, sa.or_(latest.c.taken < now - _LATEST_DAYS * _DAY_SECONDS, latest.c.agent.not_in(speaking))
     sent_since = now - _DELIVERED_DAYS * _DAY_SECONDS

@@ -403,6 +403,31 @@ network_devices = Table(
     Column("last_seen", Float, nullable=False),
 )
 
+# What is at the other end of each port, by whom and over what it is said (topology/links.py). `agent` is empty for the
+# registry's. Of devices' neighbours there are those of the newest fact alone; `last_seen` is exact to the hour.
+links = Table(
+    "links",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("agent", String(63), nullable=False),
+    Column("source", String(10), nullable=False),  # registry, lldp, cdp, arp, other
+    Column("site", String(63), nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("interface", String(255), nullable=False),
+    Column("system", String(255), nullable=False),
+    Column("chassis", String(255), nullable=False),
+    Column("port", String(255), nullable=False),
+    Column("port_description", String(255), nullable=False),
+    Column("address", String(45), nullable=False),
+    Column("far_site", String(63), nullable=False),
+    Column("far_device", String(63), nullable=False),
+    Column("circuit", String(63), nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Index("links_of", "agent", "device"),
+    Index("links_at", "site", "device"),
+)
+
 # The plan's figures of each day: what monthly reports are made of. `site` is empty for a level, `all` for the province.
 plan_figures = Table(
     "plan_figures",

@@ -6,9 +6,8 @@ site or along a circuit, the power of a site. All times are Unix seconds of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from haidang_wire.report import Event, Fact, Sample
 from haidang_wire.sources import LINKS, PATH_STATE
@@ -19,6 +18,7 @@ from haidang_collector.outage.remarks import Remark
 from haidang_collector.outage.witness import GASP, LINK_EVENTS, LONGEST_CURRENT_SECONDS, Witnesses, event_time, text
 from haidang_collector.registry.model import Registry
 from haidang_collector.topology.documented import Documented
+from haidang_collector.topology.links import Link, seen
 
 Port = tuple[str, str]  # device, interface
 
@@ -138,12 +138,21 @@ class Evidence:
 
     def know(self, fact: Fact, agent: str, site: str) -> None:
         """Note what a device is and sees, as an agent said in a report of a site, if it may."""
-        if not self.witnesses.of_device(agent, site, fact.key):
-            return
-        if fact.kind == "neighbours" and isinstance(fact.body.get("neighbours"), list):
-            self._neighbours(agent, fact.key, [each for each in fact.body["neighbours"] if isinstance(each, dict)])
-        elif fact.kind == "device" and text(fact.body, "name"):
+        if fact.kind == "neighbours":
+            self.see(agent, site, fact.key, seen(agent, site, fact.key, fact.body))
+        elif fact.kind == "device" and text(fact.body, "name") and self.witnesses.of_device(agent, site, fact.key):
             self.documented.call(fact.key, text(fact.body, "name"))
+
+    def see(self, agent: str, site: str, device: str, links: Iterable[Link]) -> None:
+        """Note what a device sees of its neighbours, as an agent said in a report of a site, if it may."""
+        if not self.witnesses.of_device(agent, site, device):
+            return
+        texts = ((each.interface, each.system, each.port, each.port_description) for each in links)
+        ports = self.documented.note(agent, device, texts)
+        for port in self._ports:
+            # Who never had a neighbour says nothing by having none: not every device speaks LLDP.
+            if port[0] == device and (port[1] in ports or port in self.neighbours):
+                self.neighbours[port] = port[1] in ports
 
     def answering(self, agent: str, target: str, now: float) -> PathState | None:
         """A path as it is now; None when the probe says nothing current of it."""
@@ -230,7 +239,7 @@ class Evidence:
         if known is None or known.at <= at:
             self.power[site] = PowerSign(at, what)
 
-    # Events and facts
+    # Events
 
     def _event(self, prepared: Prepared, event: Event) -> bool:
         if event.kind not in (*LINK_EVENTS, GASP):
@@ -248,17 +257,6 @@ class Evidence:
         if prepared.report.source == LINKS and port in self.ports:
             self.ports[port].admin_up = event.body.get("admin_up") is not False
         return True
-
-    def _neighbours(self, agent: str, device: str, said: list[dict[str, Any]]) -> None:
-        texts = (
-            (text(each, "interface"), text(each, "system"), text(each, "port"), text(each, "port_description"))
-            for each in said
-        )
-        seen = self.documented.note(agent, device, texts)
-        for port in self._ports:
-            # Who never had a neighbour says nothing by having none: not every device speaks LLDP.
-            if port[0] == device and (port[1] in seen or port in self.neighbours):
-                self.neighbours[port] = port[1] in seen
 
 
 def _until(prepared: Prepared) -> float:

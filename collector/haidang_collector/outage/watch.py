@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from haidang_wire.kinds import FACTS
 from haidang_wire.report import Fact
 
 from haidang_collector.intake.feed import Accepted
@@ -33,6 +32,7 @@ from haidang_collector.registry.model import Registry
 from haidang_collector.registry.store import registry_loaded
 from haidang_collector.settings import Settings
 from haidang_collector.telemetry import Telemetry
+from haidang_collector.topology.store import Seen, all_seen
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ _WINDOWS_SECONDS = 5.0
 _SLOW_SECONDS = 60.0
 # What was judged longer ago is not what is.
 _CURRENT_SECONDS = 5.0
-_OF_TOPOLOGY = [kind for kind, each in FACTS.items() if each.of_topology]
 T = TypeVar("T")
 
 
@@ -99,6 +98,8 @@ class Watch:
             engine.windows = opened.windows
             for agent, site, fact in opened.facts:
                 engine.evidence.know(fact, agent, site)
+            for each in opened.seen:
+                engine.evidence.see(each.agent, each.site, each.device, each.links)
             self._windows_due = self._month_due = self._cables_due = 0.0
             self.engine, self._proofs = engine, Proofs(registry, engine.evidence.witnesses)
 
@@ -293,12 +294,14 @@ class Unsaved:
 
 @dataclass
 class Opened:
-    """What a registry goes on with: what is open, maintenance, and facts with the agent and site that told them."""
+    """What a registry goes on with: what is open, maintenance, what devices are, with the agent and site that told it,
+    and what they see."""
 
     outages: list[Outage]
     downtimes: list[Downtime]
     windows: list[MaintenanceWindow]
     facts: list[tuple[str, str, Fact]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     unusable: int = 0
 
 
@@ -321,8 +324,8 @@ def _open(connection: sa.Connection, unsaved: Unsaved, registry: Registry, now: 
     unsaved.save(connection, now)
     kept.end_gone(connection, registry, min(now, registry_loaded(connection) or now))
     outages, downtimes, unusable = kept.load_open(connection)
-    opened = Opened(outages, downtimes, kept.windows(connection, now), unusable=unusable)
-    told = sa.select(facts).where(facts.c.kind.in_(_OF_TOPOLOGY)).order_by(facts.c.seen)
+    opened = Opened(outages, downtimes, kept.windows(connection, now), seen=all_seen(connection), unusable=unusable)
+    told = sa.select(facts).where(facts.c.kind == "device").order_by(facts.c.seen)
     for row in connection.execute(told):
         try:
             body = json.loads(row.body)

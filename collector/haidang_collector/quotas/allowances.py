@@ -23,6 +23,7 @@ SETTING = {
     "sources": "sources and quotas.source_bytes",
     "epochs": "epochs_a_day",
     "facts_kept": "facts and quotas.fact_bytes",
+    "links": "link_bytes",
     "fact_versions": "fact_versions",
     "kept_bytes": "kept_bytes_a_day",
     "late": "late_share",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from haidang_collector.ledger.tables import facts, late, latest
+from haidang_collector.ledger.tables import facts, late, latest, links
 from haidang_collector.quotas.allowances import DAY_SECONDS, Bucket
 from haidang_collector.settings import Quotas, RemoteWrite
 
@@ -20,8 +20,8 @@ ROW_BYTES = 200
 @dataclass
 class Holding:
     """Sources an agent reported from lately with the bytes of the newest report of each, its current facts and their
-    bytes, as the ledger has them; and what it may still add today: `epochs` are rows of `delivered`, `kept` bytes that
-    stay for long."""
+    bytes, those of the links it told, as the ledger has them; and what it may still add today: `epochs` are rows of
+    `delivered`, `kept` bytes that stay for long."""
 
     quotas: Quotas
     epochs: Bucket
@@ -30,6 +30,7 @@ class Holding:
     source_bytes: int = 0
     facts: int = 0
     fact_bytes: int = 0
+    link_bytes: int = 0
     is_read: bool = False
 
     def begins_sequences(self) -> bool:
@@ -78,6 +79,13 @@ class Holding:
         """Note that a fact has another body: the one before goes to the history."""
         self.fact_bytes += size - before
         self.keep(before + ROW_BYTES)
+
+    def takes_link(self, more: int) -> bool:
+        """Note that links take so many bytes more, if they may."""
+        if more > 0 and self.link_bytes + more > self.quotas.link_bytes:
+            return False
+        self.link_bytes += more
+        return True
 
 
 class LateQueue:
@@ -152,6 +160,7 @@ class Keeper:
             holding.sources = {row.source: row.size for row in connection.execute(_SOURCES, {"of": agent})}
             holding.source_bytes = sum(holding.sources.values())
             holding.facts, holding.fact_bytes = connection.execute(_FACTS, {"of": agent}).one()
+            holding.link_bytes = connection.execute(_LINKS, {"of": agent}).scalar_one()
             holding.is_read = True
         return holding
 
@@ -173,3 +182,7 @@ _SOURCES = sa.select(latest.c.source, sa.func.length(latest.c.report).label("siz
 _FACTS = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(facts.c.body)), 0)).where(
     facts.c.agent == sa.bindparam("of")
 )
+LINK_TEXTS = ("interface", "system", "chassis", "port", "port_description")
+"""What a link's bytes are, beside its row."""
+_LINK_BYTES = ROW_BYTES + sum((sa.func.length(links.c[name]) for name in LINK_TEXTS), sa.literal(0))
+_LINKS = sa.select(sa.func.coalesce(sa.func.sum(_LINK_BYTES), 0)).where(links.c.agent == sa.bindparam("of"))
