@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haidang_collector.collector import Collector
 from haidang_collector.console import routes as console
-from haidang_collector.http import agents, audit, installer, inventory, operations, prometheus
+from haidang_collector.http import agents, audit, installer, inventory, links, operations, prometheus
 from haidang_collector.http.answers import InPieces
 from haidang_collector.http.attempts import Pace
 from haidang_collector.http.bodies import problems
@@ -32,6 +32,9 @@ from haidang_collector.problems import Problem
 from haidang_collector.registry import store as registry_store
 
 log = logging.getLogger(__name__)
+
+# Of a name in a request that is told back.
+_MOST_NAME = 100
 
 
 def create_app(collector: Collector, door: Door | None = None) -> ASGIApp:
@@ -66,6 +69,7 @@ def create_app(collector: Collector, door: Door | None = None) -> ASGIApp:
     app.include_router(operations.router(collector))
     app.include_router(audit.router(collector))
     app.include_router(inventory.router(collector))
+    app.include_router(links.router(collector))
     app.include_router(installer.router(collector, door))
     app.include_router(console.router(collector))
     # Thousands of deliveries come in a second: they go past what FastAPI does for each request of a person.
@@ -105,7 +109,10 @@ def _handlers(
         return Response(status_code=400)  # nobody reads it: the line was cut, or the door ended the connection
 
     async def on_validation(request: Request, error: Exception) -> Response:
-        return refuse(Problem(422, "malformed", "the request is not of the documented form"))
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]  # its message repeats no value
+        where = ".".join(str(part) for part in first["loc"][1:])[:_MOST_NAME]
+        return refuse(Problem(422, "malformed", first["msg"], field=where))
 
     return {
         Problem: on_problem,
