@@ -107,7 +107,9 @@ def test_a_device_that_brings_out_a_defect(tmp_path: Path, monkeypatch: pytest.M
     async def poll(name: str, *arguments: Any, **options: Any) -> Poll:
         if name == "odd":
             raise TypeError("a value nobody thought of")
-        return Poll(name)
+        found = Poll(name)
+        found.add("device_up", 1)
+        return found
 
     monkeypatch.setattr(sources_snmp, "poll", poll)
     secrets = tmp_path / "snmp.toml"
@@ -117,5 +119,6 @@ def test_a_device_that_brings_out_a_defect(tmp_path: Path, monkeypatch: pytest.M
     devices = tuple(AssignedDevice(name, "127.0.0.1", 1, "c") for name in ("odd", "good"))
     assignments.current = Assignment(devices=devices)
     source = Snmp(SnmpConfig(credentials_file=str(secrets)), assignments, tmp_path)
-    assert list(source.collect().targets) == ["good"]
+    found = [each for each in source.collect().samples if each.metric == "haidang_device_up"]
+    assert [(each.labels["device"], each.value) for each in found] == [("good", 1)]
     assert source.failures["error"] == 1
