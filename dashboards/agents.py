@@ -1,6 +1,7 @@
 """Agents: who reports, with which version, what waits, whose clock is wrong."""
 
-from dashboards.shared import BAD, GOOD, NONE_WANTED, PLAIN, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, NONE_WANTED, PLAIN, UP, counted, share
 
 TITLE = "Agents"
 DESCRIPTION = "Agents: versions, clocks, spools, late data, sources that fail."
@@ -11,16 +12,17 @@ def build(board: Board) -> None:
     of = 'site=~"$site"'
     site = board.link("site", "Site", site="${__data.fields.site}")
     none = "No agent is enrolled."
-    board.number("Agents up", "Reporting now.", f"sum(haidang_agent_up{{{of}}})", steps=((None, GOOD),), empty=none)
+    silent = f"haidang_agent_up{{{of}}} == 0 and haidang_agent_stopped{{{of}}} == 0"
+    board.number("Agents up", "Reporting now.", f"sum(haidang_agent_up{{{of}}})", steps=UP, empty=none)
     board.number("Silent", "Not reporting, and did not say that they stop.",
-                 f"count(haidang_agent_up{{{of}}} == 0 and haidang_agent_stopped{{{of}}} == 0) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 counted(silent, f"haidang_agent_up{{{of}}}"), steps=NONE_WANTED, empty=none)  # fmt: skip
     board.number(
         "Switched off", "Stopped in an orderly way.", f"sum(haidang_agent_stopped{{{of}}})", steps=PLAIN, empty=none
     )
-    board.number("Wrong clocks", "More than a minute off.", f"count(abs(haidang_agent_clock_offset_seconds{{{of}}}) > 60) or vector(0)",
-                 steps=share(1, 20))  # fmt: skip
+    board.number("Wrong clocks", "More than a minute off.", f"sum(abs(haidang_agent_clock_offset_seconds{{{of}}}) > bool 60)",
+                 steps=share(1, 20), empty=none)  # fmt: skip
     board.number("Failing sources", "Sources whose last run failed.",
-                 f"count(haidang_agent_source_up{{{of}}} == 0) or vector(0)", steps=share(1, 20))  # fmt: skip
+                 f"sum(haidang_agent_source_up{{{of}}} == bool 0)", steps=share(1, 20), empty=none)  # fmt: skip
     board.number(
         "Reports that wait", "In all spools.", f"sum(haidang_agent_spool_reports{{{of}}})", steps=PLAIN, empty=none
     )
@@ -33,9 +35,9 @@ def build(board: Board) -> None:
                unit="percentunit", width=8, most=1, steps=share(0.5, 0.8), empty=none)  # fmt: skip
     board.table("Silent agents", "Since when nothing came.",
                 f"sort_desc((time() - haidang_agent_last_report_timestamp_seconds{{{of}}})"
-                f" and (haidang_agent_up{{{of}}} == 0) and (haidang_agent_stopped{{{of}}} == 0))",
+                f" and ({silent}))",
                 {"site": "Site", "agent": "Agent", "Value": "Silent for"}, unit="s", width=12, steps=((None, BAD),),
-                empty="Every agent reports.", links={"site": site})  # fmt: skip
+                empty=none, none=("Every agent reports.", f"haidang_agent_up{{{of}}}"), links={"site": site})  # fmt: skip
     board.table("Clocks", "The furthest off.", f"topk(20, abs(haidang_agent_clock_offset_seconds{{{of}}}))",
                 {"site": "Site", "agent": "Agent", "Value": "Off by"}, unit="s", width=12, steps=share(60, 3600), empty=none,
                 links={"site": site})  # fmt: skip

@@ -1,6 +1,7 @@
 """Security appliances: are they there, are they well, do they still protect."""
 
-from dashboards.shared import NONE_WANTED, PLAIN, UP, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, counted, over_time, share
 
 TITLE = "Security appliances"
 DESCRIPTION = "Firewalls and the like: do they answer, licences, signatures, HA, tunnels."
@@ -12,26 +13,27 @@ def build(board: Board) -> None:
     of = 'site=~"$site"'
     none = "No appliance of these sites tells."
     device = board.link("device", "Device", device="${__data.fields.device}")
-    board.number("Appliances", "In the registry.", f'count(haidang_device_registry_info{{role="appliance",{of}}}) or vector(0)',
+    board.number("Appliances", "In the registry.", f'count(haidang_device_registry_info{{role="appliance",{of}}}) or 0 * {READ}',
                  steps=PLAIN, width=6)  # fmt: skip
     board.number("Not answering", "Registered and silent.",
-                 f"count((haidang_device_up{{{of}}} == 0) * {_APPLIANCE}) or vector(0)", steps=NONE_WANTED, width=6)  # fmt: skip
+                 counted(f"(haidang_device_up{{{of}}} == 0) * {_APPLIANCE}", f"haidang_device_up{{{of}}} * {_APPLIANCE}"),
+                 steps=NONE_WANTED, width=6, empty=none)  # fmt: skip
     board.number("Licences ended", "What they paid for protects no more.",
-                 f"count(haidang_appliance_license_ok{{{of}}} == 0) or vector(0)", steps=NONE_WANTED, width=6)  # fmt: skip
+                 f"sum(haidang_appliance_license_ok{{{of}}} == bool 0)", steps=NONE_WANTED, width=6, empty=none)  # fmt: skip
     board.number("Agencies with one that works", "A figure of the plan.", 'haidang_plan_ratio{level="all",figure="appliance"}',
-                 unit="percentunit", steps=((None, "#D55E00"), (0.7, "#009E73")), width=6, empty="No figures yet.")  # fmt: skip
+                 unit="percentunit", steps=((None, BAD), (0.7, GOOD)), width=6, empty="No figures yet.")  # fmt: skip
     board.table("Appliances", "Whether they answer.", f"haidang_device_up{{{of}}} * {_APPLIANCE}",
                 {"site": "Site", "device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, empty=none,
                 links={"device": device, "site": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
     board.table("Licences", "How long they last.",
                 f"sort(haidang_appliance_license_expiry_timestamp_seconds{{{of}}} - time())",
                 {"site": "Site", "device": "Device", "sensor": "Licence", "Value": "Ends in"}, unit="s", width=12,
-                steps=((None, "#D55E00"), (2592000, "#E69F00"), (7776000, "#009E73")), empty=none, links={"device": device})  # fmt: skip
+                steps=((None, BAD), (2592000, WARN), (7776000, GOOD)), empty=none, links={"device": device})  # fmt: skip
     board.bars("Age of signatures", "Of each kind.",
                f"topk(20, time() - haidang_appliance_signature_timestamp_seconds{{{of}}})", "{{device}} {{sensor}}", unit="s",
                steps=share(604800, 1209600), empty=none)  # fmt: skip
-    board.timeline("High availability", "Whether the pair is whole.", f"haidang_appliance_ha_ok{{{of}}}", "{{device}}",
-                   {"1": ("whole", "#009E73"), "0": ("broken", "#D55E00")}, width=12, empty="No pair tells.")  # fmt: skip
+    board.timeline("High availability", "Whether the pair is whole.", over_time(f"haidang_appliance_ha_ok{{{of}}}", "device, sensor"), "{{device}}",
+                   {**STATES, "1": ("whole", GOOD), "0": ("broken", BAD)}, width=12, empty="No pair tells.")  # fmt: skip
     board.series("Tunnels", "VPN tunnels that are up.", {"{{device}} {{sensor}}": f"haidang_vpn_tunnels{{{of}}}"}, unit="none",
                  least=0, empty="No tunnel tells.")  # fmt: skip
     board.series("Processor and memory", "Share in use.",

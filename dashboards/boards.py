@@ -34,6 +34,7 @@ def build(name: str, language: str) -> Board:
     board = Board(
         name, module.TITLE, module.DESCRIPTION, language, _REFRESH.get(name, "30s"), _SINCE.get(name, "now-6h")
     )
+    board.head()
     module.build(board)
     return board
 

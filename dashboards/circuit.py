@@ -1,6 +1,7 @@
 """Circuit: one line, everything that tells of it."""
 
-from dashboards.shared import BAD, CIRCUIT_STATES, GOOD, PLAIN, UP, Board, at_least, share, state_of
+from dashboards.shared import Board
+from dashboards.states import BAD, PLAIN, READ, STATES, UP, circuit_states, in_the_past, share
 
 TITLE = "Circuit"
 DESCRIPTION = "One circuit: what it is, its state, its probes, its ports and their light."
@@ -13,10 +14,11 @@ def build(board: Board) -> None:
                  empty="Nothing tells of it.")  # fmt: skip
     board.number("Availability over the time shown", "Share of the measured part of the time shown in which it carried traffic.",
                  'avg_over_time(haidang_circuit_up{circuit="$circuit"}[$__range])', unit="percentunit", decimals=3,
-                 steps=((None, BAD), (0.995, GOOD)), empty="Nothing tells of it.")  # fmt: skip
+                 steps=in_the_past(0.995), empty="Nothing tells of it.")  # fmt: skip
     board.number("Measured", "Share of the time shown in which something told of it.",
-                 'avg_over_time((count(haidang_circuit_up{circuit="$circuit"}) or vector(0))[$__range:5m])', unit="percentunit",
-                 decimals=1, steps=at_least(0.5, 0.95))  # fmt: skip
+                 'avg_over_time((count(haidang_circuit_up{circuit="$circuit"}) or vector(0))[$__range:5m])'
+                 ' and on () last_over_time(haidang_circuit_info{circuit="$circuit"}[$__range])', unit="percentunit",
+                 decimals=1, steps=in_the_past(0.95), empty="Nothing tells of it.")  # fmt: skip
     board.number("SLA budget used", "Of the downtime its SLA allows this month.",
                  'haidang_circuit_sla_budget_used_ratio{circuit="$circuit"}', unit="percentunit", steps=share(0.5, 1),
                  empty="It has no SLA in the registry.")  # fmt: skip
@@ -36,10 +38,11 @@ def build(board: Board) -> None:
         "Wrong cables", "Cables at its ports that do not run as the registry says.",
         'haidang_circuit_mismatch_info{circuit="$circuit"}',
         {"device": "Device", "interface": "Port", "problem": "Problem", "expected": "Expected", "found": "Found"},
-        width=12, height=5, empty="Its cables run as registered, or no neighbour tells.",
+        width=12, height=5, steps=((None, BAD),),
+        none=("No cable of it is known to run otherwise.", READ),
     )  # fmt: skip
-    board.timeline("State", "Whether it carried traffic.", state_of('circuit="$circuit"'), "{{circuit}}",
-                   CIRCUIT_STATES, height=4, empty="Nothing tells of it.")  # fmt: skip
+    board.timeline("State", "Whether it carried traffic.", circuit_states('circuit="$circuit"'), "{{circuit}}",
+                   STATES, height=4, empty="Nothing tells of it.")  # fmt: skip
     board.row("Probes")
     board.series(
         "Round trip", "Median and 99th percentile, over five minutes.",

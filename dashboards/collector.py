@@ -1,6 +1,7 @@
 """Collector: is the center itself well."""
 
-from dashboards.shared import NONE_WANTED, PLAIN, UP, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, UP, share
 
 TITLE = "Collector"
 DESCRIPTION = "The collector itself: requests, reports, commits, what is refused, its load."
@@ -16,7 +17,7 @@ def build(board: Board) -> None:
         empty="Prometheus does not scrape it.",
     )
     board.number("Series", "Exposed now.", "haidang_collector_series", steps=PLAIN)
-    board.number("Failed commits", "In the last hour.", "increase(haidang_collector_commit_failures_total[1h])", steps=NONE_WANTED,
+    board.number("Failed commits", "In the last hour.", f"increase(haidang_collector_commit_failures_total[1h]) and on () {READ}", steps=NONE_WANTED,
                  decimals=0)  # fmt: skip
     board.number(
         "Late reports that wait",
@@ -25,7 +26,7 @@ def build(board: Board) -> None:
         steps=share(1000, 100000),
     )
     board.number("Certificates", "The first that ends.", "min(haidang_collector_certificate_expiry_timestamp_seconds) - time()",
-                 unit="s", steps=((None, "#D55E00"), (2592000, "#009E73")))  # fmt: skip
+                 unit="s", steps=((None, BAD), (2592000, GOOD)))  # fmt: skip
     board.number(
         "Memory", "Of the process.", "haidang_collector_process_resident_memory_bytes", unit="bytes", steps=PLAIN
     )
@@ -37,7 +38,7 @@ def build(board: Board) -> None:
     board.series("Refused", "Reports and samples a second, by reason.",
                  {"{{reason}} reports": f"sum by (reason) (rate(haidang_collector_refused_reports_total{rate}))",
                   "{{reason}} samples": f"sum by (reason) (rate(haidang_collector_refused_samples_total{rate}))"},
-                 unit="short", least=0, empty="Nothing was refused.")  # fmt: skip
+                 unit="short", least=0, empty="Nothing was refused, or nothing is known.")  # fmt: skip
     board.series("Commit", "Time to make a delivery durable.",
                  {"99th percentile": f"histogram_quantile(0.99, sum by (le) (rate(haidang_collector_commit_duration_seconds_bucket{rate})))",
                   "Median": f"histogram_quantile(0.5, sum by (le) (rate(haidang_collector_commit_duration_seconds_bucket{rate})))"},

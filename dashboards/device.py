@@ -1,6 +1,7 @@
 """Device and optics: a switch or router, its ports and their light."""
 
-from dashboards.shared import BAD, GOOD, PLAIN, UP, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, GRAY, NEUTRAL, PLAIN, UP, counted, over_time, share
 
 TITLE = "Device and optics"
 DESCRIPTION = "One device: does it answer, its ports, light with the vendor's limits, errors, flaps, temperature."
@@ -19,13 +20,15 @@ def build(board: Board) -> None:
         "Ports up", "Operational now.", f"sum(haidang_interface_up{{{port}}})", steps=PLAIN, width=5, empty=none
     )
     board.number("Ports with errors", "In the last hour.",
-                 f"count(increase(haidang_interface_receive_errors_total{{{port}}}[1h]) > 0) or vector(0)", steps=share(1, 5),
-                 width=5)  # fmt: skip
+                 counted(f"increase(haidang_interface_receive_errors_total{{{port}}}[1h]) > 0", f"haidang_interface_up{{{port}}}"),
+                 steps=share(1, 5), width=5, empty=none)  # fmt: skip
     board.number("Hottest", "Of its sensors.", f"max(haidang_device_temperature_celsius{{{of}}})", unit="celsius",
                  steps=share(60, 75), width=5, empty=none)  # fmt: skip
     board.timeline("Ports", "Those that changed.",
-                   f"haidang_interface_up{{{port}}} and on (device, interface) (changes(haidang_interface_up[$__range] @ end()) > 0)",
-                   "{{interface}}", {"1": ("up", GOOD), "0": ("down", BAD)}, height=7, empty="No port changed.")  # fmt: skip
+                   over_time(f"haidang_interface_up{{{port}}}", "device, interface")
+                   + f" and on (device, interface) (changes(haidang_interface_up{{{port}}}[$__range] @ end()) > 0)",
+                   "{{interface}}", {"2": ("as before", NEUTRAL), "1": ("up", GOOD), "0": ("down", BAD), "-1": ("not known", GRAY)},
+                   height=7, empty=none, rest=("All other ports", f"haidang_interface_up{{{port}}}", 2))  # fmt: skip
     board.row("Optics")
     for side, words in (("receive", "Received light"), ("transmit", "Sent light")):
         board.series(words, "With the limits the module itself holds.",

@@ -1,6 +1,7 @@
 """Services: what officials and citizens use."""
 
-from dashboards.shared import BAD, GOOD, NONE_WANTED, PLAIN, UP, WARN, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, over_time, share
 
 TITLE = "Services"
 DESCRIPTION = "Document system, portal, one-stop shop and public services: do they answer, how fast, certificates."
@@ -11,14 +12,19 @@ def build(board: Board) -> None:
     of = 'service=~"$service"'
     none = "No service is asked: register services, and enable sources.services at the agent that asks."
     board.number(
-        "Services", "In the registry.", f"count(haidang_service_info{{{of}}}) or vector(0)", steps=PLAIN, width=6
+        "Services", "In the registry.", f"count(haidang_service_info{{{of}}}) or 0 * {READ}", steps=PLAIN, width=6
     )
     board.number(
-        "Down", "Do not answer now.", f"count(haidang_service_up{{{of}}} == 0) or vector(0)", steps=NONE_WANTED, width=6
+        "Down",
+        "Do not answer now.",
+        f"sum(haidang_service_up{{{of}}} == bool 0)",
+        steps=NONE_WANTED,
+        width=6,
+        empty=none,
     )
     board.number("Certificates ending", "Within 30 days.",
-                 f"count(haidang_service_certificate_ends_timestamp_seconds{{{of}}} - time() < 2592000) or vector(0)",
-                 steps=share(1, 1), width=6)  # fmt: skip
+                 f"sum(haidang_service_certificate_ends_timestamp_seconds{{{of}}} - time() < bool 2592000)",
+                 steps=share(1, 1), width=6, empty="No service has a certificate.")  # fmt: skip
     board.number("Electronic documents", "Share of all documents.", 'haidang_plan_ratio{level="all",figure="electronic_documents"}',
                  unit="percentunit", steps=((None, BAD), (0.8, GOOD)), width=6, link=board.link("plan", "The plan"), empty="No document system tells its counts.")  # fmt: skip
     board.table("Services", "Whether they answer.", f"haidang_service_info{{{of}}} * on (service) group_left (agent) haidang_service_up",
@@ -27,8 +33,8 @@ def build(board: Board) -> None:
     board.table("Certificates", "How long they last.", f"sort(haidang_service_certificate_ends_timestamp_seconds{{{of}}} - time())",
                 {"service": "Service", "Value": "Ends in"}, unit="s", width=12,
                 steps=((None, BAD), (1209600, WARN), (2592000, GOOD)), empty="No service has a certificate.")  # fmt: skip
-    board.timeline("State", "Whether they answered.", f"haidang_service_up{{{of}}}", "{{service}}",
-                   {"1": ("up", GOOD), "0": ("down", BAD)}, empty=none)  # fmt: skip
+    board.timeline("State", "Whether they answered.", over_time(f"haidang_service_up{{{of}}}", "service, agent"), "{{service}}",
+                   STATES, empty=none)  # fmt: skip
     board.series("Response time", "From the question to the whole answer.", {"{{service}}": f"haidang_service_response_seconds{{{of}}}"},
                  unit="s", least=0, steps=share(1, 5), empty=none)  # fmt: skip
     board.bars("Electronic documents by unit", "The units with the least.",

@@ -28,39 +28,14 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
+from dashboards.states import AGE, BAD, BLIND, GRAY, LOWEST, PLAIN, SEEN_AND_EVALUATED, Step
 from dashboards.texts import VIETNAMESE
 
 LANGUAGES = ("en", "vi")
-# Okabe and Ito's colours: told apart by everybody.
-GOOD, WARN, BAD, GRAY, NEUTRAL = "#009E73", "#E69F00", "#D55E00", "#999999", "#0072B2"
 WIDTH = 24
 DATA_SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _TAG = "haidang"
-
-Step = tuple[float | None, str]
-# What is good when high, and what is good when it is zero.
-UP: tuple[Step, ...] = ((None, BAD), (1, GOOD))
-NONE_WANTED: tuple[Step, ...] = ((None, GOOD), (1, BAD))
-PLAIN: tuple[Step, ...] = ((None, NEUTRAL),)
-
-
-CIRCUIT_STATES = {"1": ("up", GOOD), "0": ("down", BAD), "-1": ("not known", GRAY)}
-
-
-def state_of(circuits: str) -> str:
-    """The query of circuits' states: 1 up, 0 down, -1 where nothing tells. `circuits` are matchers."""
-    known, measured = f"haidang_circuit_up{{{circuits}}}", f"haidang_circuit_measured{{{circuits}}}"
-    return f"({known} + 0 or on (circuit) {measured} - 1)"
-
-
-def share(warn: float, bad: float) -> tuple[Step, ...]:
-    """Good up to warn, bad from bad on."""
-    return ((None, GOOD), (warn, WARN), (bad, BAD))
-
-
-def at_least(warn: float, good: float) -> tuple[Step, ...]:
-    """Bad below warn, good from good on."""
-    return ((None, BAD), (warn, WARN), (good, GOOD))
+UNKNOWN = "Not known: nothing tells of it."
 
 
 @dataclass
@@ -97,7 +72,7 @@ class Board:
             )
             .annotation(
                 dashboard.AnnotationQuery().name(self.say("Alerts")).datasource(DATA_SOURCE).enable(True)
-                .icon_color(BAD).expr(_annotation(self.name))
+                .icon_color(BAD).expr(_alerting(self.name))
             )
         )  # fmt: skip
 
@@ -133,7 +108,8 @@ class Board:
         self._y += 1
         self._line = 0
 
-    def _put(self, panel: Any, title: str, description: str, width: int, height: int, empty: str) -> None:
+    def _put(self, panel: Any, title: str, description: str, width: int, height: int, empty: str = UNKNOWN) -> None:
+        """Place it. `empty` is what it says when Prometheus answers nothing: never that all is well."""
         if self._x + width > WIDTH:
             self._x, self._y = 0, self._y + self._line
             self._line = 0
@@ -142,9 +118,21 @@ class Board:
         self._x += width
         self._line = max(self._line, height)
         panel = panel.title(self.say(title)).description(self.say(description)).id(self._number).grid_pos(place)
-        if empty:
-            panel = panel.no_value(self.say(empty))
-        self.builder.with_panel(panel.datasource(DATA_SOURCE))
+        self.builder.with_panel(panel.no_value(self.say(empty)).datasource(DATA_SOURCE))
+
+    def _not_known(self, empty: str) -> Any:
+        """The mapping of no value and no number: gray, in words."""
+        result = model.ValueMappingResult(text=self.say(empty), color=GRAY, index=99)
+        return model.SpecialValueMap(
+            model.DashboardSpecialValueMapOptions(model.SpecialValueMatch.NULL_AND_NAN, result)
+        )
+
+    def _or_said(self, query: str, label: str, none: tuple[str, str] | None) -> str:
+        """The query, or where it finds nothing while `known` (PromQL) is known, one series that says so in words."""
+        if none is None:
+            return query
+        words, known = none
+        return f'{query} or on () label_replace(0 * max({known}), "{label}", "{self.say(words)}", "", "")'
 
     def link(self, to: str, label: str, **variables: str) -> Any:
         """A link to another board with its variables set, the time kept."""
@@ -172,14 +160,45 @@ class Board:
 
     # Panels
 
+    def head(self) -> None:
+        """How old what is shown is, or across the board since when the center is blind, and why."""
+        panel = (
+            stat.Panel().unit("s").thresholds(_thresholds(PLAIN)).mappings([self._not_known(_NEVER)])
+            .color_mode(shown.BigValueColorMode.BACKGROUND).graph_mode(shown.BigValueGraphMode.NONE)
+            .text_mode(shown.BigValueTextMode.VALUE_AND_NAME).orientation(shown.VizOrientation.HORIZONTAL)
+            .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+            .with_target(_instant(AGE).legend_format(self.say("Figures are as old as")))
+        )  # fmt: skip
+        never = model.ValueMap(options={"0": model.ValueMappingResult(text=self.say("never"), color=BAD, index=0)})
+        for number, (words, query) in enumerate(BLIND.items(), 1):
+            name = chr(65 + number)
+            panel = panel.with_target(_instant(query, name).legend_format(self.say(words))).override_by_query(
+                name,
+                [
+                    model.DynamicConfigValue(id_val="unit", value="dateTimeAsIso"),
+                    model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": BAD}),
+                    model.DynamicConfigValue(id_val="mappings", value=[never]),
+                ],
+            )
+        panel = panel.data_links([self._next("")])
+        self._put(
+            panel,
+            "What the center sees",
+            "How old the newest figures are, and what the center is blind to.",
+            24,
+            3,
+            _NEVER,
+        )
+
     def number(
         self, title: str, description: str, query: str, *, unit: str = "short", steps: tuple[Step, ...] = PLAIN,
-        width: int = 4, height: int = 4, empty: str = "", link: Any = None, decimals: int | None = None,
+        width: int = 4, height: int = 4, empty: str = UNKNOWN, link: Any = None, decimals: int | None = None,
     ) -> None:  # fmt: skip
         """One number, large, its colour by thresholds."""
         panel = (
             stat.Panel().with_target(_instant(query)).unit(unit).thresholds(_thresholds(steps))
-            .color_mode(shown.BigValueColorMode.BACKGROUND_SOLID).graph_mode(shown.BigValueGraphMode.NONE)
+            .mappings([self._not_known(empty)])
+            .color_mode(shown.BigValueColorMode.BACKGROUND).graph_mode(shown.BigValueGraphMode.NONE)
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
         )  # fmt: skip
         if decimals is not None:
@@ -188,7 +207,7 @@ class Board:
 
     def series(
         self, title: str, description: str, queries: dict[str, str], *, unit: str, width: int = 12, height: int = 8,
-        steps: tuple[Step, ...] | None = None, empty: str = "", link: Any = None, least: float | None = None,
+        steps: tuple[Step, ...] | None = None, empty: str = UNKNOWN, link: Any = None, least: float | None = None,
         most: float | None = None, stacked: bool = False,
     ) -> None:  # fmt: skip
         """Lines over time; `queries` by legend (of labels, as `{{circuit}}`)."""
@@ -205,7 +224,7 @@ class Board:
                 prometheus.Dataquery().expr(query).range().legend_format(words).ref_id(chr(65 + number))
             )
         if steps:
-            panel = panel.thresholds(_thresholds(steps)).thresholds_style(
+            panel = panel.thresholds(_lines(steps)).thresholds_style(
                 common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
             )
         if stacked:
@@ -219,9 +238,11 @@ class Board:
 
     def timeline(
         self, title: str, description: str, query: str, legend: str, words: dict[str, tuple[str, str]], *,
-        width: int = 24, height: int = 8, empty: str = "", link: Any = None,
+        width: int = 24, height: int = 8, empty: str = UNKNOWN, link: Any = None,
+        rest: tuple[str, str, float] | None = None,
     ) -> None:  # fmt: skip
-        """States over time: a value's word and colour."""
+        """States over time: a value's word and colour. `rest` is a line for all that `query` leaves out: its words, what
+        tells whether they are known, and their value while they are."""
         options = {
             value: model.ValueMappingResult(text=self.say(word), color=color, index=number)
             for number, (value, (word, color)) in enumerate(words.items())
@@ -231,10 +252,24 @@ class Board:
             .unit("short").mappings([model.ValueMap(options=options)]).fill_opacity(80).row_height(0.9)
             .thresholds(_thresholds(((None, GRAY),))).show_value(shown.VisibilityMode.NEVER).merge_values(True)
         )  # fmt: skip
+        if rest:
+            says, series, value = rest
+            others = f"{value} * group({series}) or on () 0 * group(last_over_time({series}[$__range] @ end())) - 1"
+            panel = panel.with_target(
+                prometheus.Dataquery().expr(others).range().legend_format(self.say(says)).ref_id("B")
+            )
         self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
     def heat(
-        self, title: str, description: str, query: str, *, unit: str, width: int = 12, height: int = 8, empty: str = ""
+        self,
+        title: str,
+        description: str,
+        query: str,
+        *,
+        unit: str,
+        width: int = 12,
+        height: int = 8,
+        empty: str = UNKNOWN,
     ) -> None:
         """A histogram over time."""
         target = prometheus.Dataquery().expr(query).range().legend_format("{{le}}").format(PromQueryFormat.HEATMAP)
@@ -248,11 +283,14 @@ class Board:
 
     def bars(
         self, title: str, description: str, query: str, legend: str, *, unit: str, width: int = 12, height: int = 8,
-        steps: tuple[Step, ...] = PLAIN, empty: str = "", link: Any = None, least: float = 0, most: float | None = None,
+        steps: tuple[Step, ...] = PLAIN, empty: str = UNKNOWN, link: Any = None, least: float = 0,
+        most: float | None = None, none: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """The present values as bars beside each other."""
+        """The present values as bars beside each other; `none` is said where there is no bar though `known`."""
+        first = legend[2:].partition("}")[0]
         panel = (
-            bargauge.Panel().with_target(_instant(query).legend_format(legend)).unit(unit).min(least)
+            bargauge.Panel().with_target(_instant(self._or_said(query, first, none)).legend_format(legend)).unit(unit)
+            .min(least).mappings([self._not_known(empty)])
             .orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
             .thresholds(_thresholds(steps))
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
@@ -263,10 +301,12 @@ class Board:
 
     def table(
         self, title: str, description: str, query: str, columns: dict[str, str], *, unit: str = "short", width: int = 24,
-        height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = "", links: dict[str, Any] | None = None,
+        height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = UNKNOWN, links: dict[str, Any] | None = None,
+        none: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         """The present series as rows. `columns` are labels and their titles, in order; the value is `Value`; `links`
-        by column."""
+        by column; `none` is a row that is said where there is no other though `known`."""
+        query = self._or_said(query, next(iter(columns)), none)
         keep = {name: number for number, name in enumerate(columns)}
         organize = {
             "renameByName": {name: self.say(words) for name, words in columns.items()},
@@ -294,29 +334,20 @@ class Board:
             )
         self._put(panel, title, description, width, height, empty)
 
-    def alerts(self, title: str, description: str, *, width: int = 12, height: int = 8, empty: str = "") -> None:
-        """What fires now, within the scope of this board; the alert list's own address leads on to the rule.
-
-        Grafana asks each data source that manages alerts (`manageAlerts`), and ignores the query here: that is
-        for a page that has Prometheus alone.
-        """
-        scope = _SCOPES.get(self.name, "").removeprefix(",")
-        panel = (
-            dashboard.Panel().type("alertlist").with_target(_instant(_annotation(self.name))).unit("short")
-            .options({
-                "viewMode": "list", "groupMode": "default", "groupBy": [], "showInstances": True, "maxItems": 50,
-                "sortOrder": _BY_IMPORTANCE, "dashboardAlerts": False, "alertName": "",
-                "alertInstanceLabelFilter": f"{{{scope}}}" if scope else "",
-                "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True},
-            })
-            .data_links([self._next("")])
+    def alerts(self, title: str, description: str, *, width: int = 12, height: int = 8) -> None:
+        """What fires now, within the scope of this board, the gravest first."""
+        fires = _alerting(self.name)
+        graver = " or ".join(f'{rank} * {fires[:-1]},severity="{severity}"}}' for severity, rank in SEVERITIES.items())
+        self.table(
+            title, description, f"sort_desc({graver})",
+            {"alertname": "Alert", "severity": "Severity", "site": "Site", "circuit": "Circuit", "device": "Device"},
+            width=width, height=height, none=("Nothing fires.", SEEN_AND_EVALUATED), empty="Not known: the rules of alerts are not evaluated.",
         )  # fmt: skip
-        self._put(panel, title, description, width, height, empty)
 
     def words(self, title: str, description: str, markdown: str, *, width: int = 24, height: int = 3) -> None:
         """Text for people."""
         panel = text.Panel().mode(TextMode.MARKDOWN).content(self.say(markdown))
-        self._put(panel, title, description, width, height, "")
+        self._put(panel, title, description, width, height)
 
 
 def uid(name: str, language: str) -> str:
@@ -324,16 +355,22 @@ def uid(name: str, language: str) -> str:
     return f"haidang-{name}-{language}"
 
 
-def _instant(query: str) -> Any:
-    return prometheus.Dataquery().expr(query).instant().ref_id("A")
+def _instant(query: str, name: str = "A") -> Any:
+    return prometheus.Dataquery().expr(query).instant().ref_id(name)
 
 
 def _thresholds(steps: tuple[Step, ...]) -> Any:
+    """With gray below them all: Grafana shows the lowest where there is no value."""
+    return _lines(((None, GRAY), *((LOWEST if value is None else value, color) for value, color in steps)))
+
+
+def _lines(steps: tuple[Step, ...]) -> Any:
     made = [model.Threshold(value=value, color=color) for value, color in steps]
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
 
 
-_BY_IMPORTANCE = 3  # SortOrder of Grafana's alert list
+_NEVER = "Not known: for three days Prometheus has had nothing of the collector."
+SEVERITIES = {"critical": 3, "warning": 2, "info": 1}
 # Label of a series → the board that shows one of it.
 _NEXT = {
     "circuit": "circuit", "device": "device", "service": "services", "agent": "agents", "figure": "plan", "site": "site",
@@ -354,5 +391,5 @@ _SCOPES = {
 }  # fmt: skip
 
 
-def _annotation(name: str) -> str:
+def _alerting(name: str) -> str:
     return f'ALERTS{{alertstate="firing",alertname!="HaidangWatchdog"{_SCOPES.get(name, "")}}}'

@@ -1,6 +1,7 @@
 """Site: one agency: is it reached, over what, and how are its machines."""
 
-from dashboards.shared import BAD, GOOD, PLAIN, UP, WARN, Board, at_least, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, GRAY, PLAIN, UP, WARN, at_least, counted, in_the_past, over_time, share
 
 TITLE = "Site"
 DESCRIPTION = "One agency: reachability, circuits, devices, agents, workstations, the plan."
@@ -14,21 +15,23 @@ def build(board: Board) -> None:
     )
     board.number("Availability over the time shown", "Share of the measured part of the time shown in which it was reached.",
                  f"avg_over_time(haidang_site_up{of}[$__range])", unit="percentunit", decimals=3,
-                 steps=((None, BAD), (0.995, GOOD)), empty="Nothing tells of it.")  # fmt: skip
+                 steps=in_the_past(0.995), empty="Nothing tells of it.")  # fmt: skip
     board.number("Measured", "Share of the time shown in which something told of it.",
-                 f"avg_over_time((count(haidang_site_up{of}) or vector(0))[$__range:5m])", unit="percentunit",
-                 decimals=1, steps=at_least(0.5, 0.95))  # fmt: skip
+                 f"avg_over_time((count(haidang_site_up{of}) or vector(0))[$__range:5m])"
+                 f" and on () last_over_time(haidang_site_info{of}[$__range])", unit="percentunit",
+                 decimals=1, steps=in_the_past(0.95), empty="Nothing tells of it.")  # fmt: skip
     board.number("Officials", "Who works there.", f"haidang_site_officials{of}", steps=PLAIN)
     board.number("Machines", "In the inventory, seen within 30 days.", f"haidang_inventory_machines{of}", width=4,
                  empty="No machine has sent an inventory yet.", link=board.link("workstations", "Workstations", site="$site"))  # fmt: skip
     board.number("Agents silent", "Agents that do not report and did not say that they stop.",
-                 f"count(haidang_agent_up{of} == 0 and haidang_agent_stopped{of} == 0) or vector(0)", steps=share(1, 1),
+                 counted(f"haidang_agent_up{of} == 0 and haidang_agent_stopped{of} == 0", f"haidang_agent_up{of}"),
+                 steps=share(1, 1), empty="No agent is enrolled.",
                  link=board.link("agents", "Agents", site="$site"))  # fmt: skip
     board.timeline("State", "Whether it was reached, and over all its circuits.",
-                   f"haidang_site_up{of} + on (site) haidang_site_up{of} - on (site) haidang_site_degraded{of}", "{{site}}",
-                   {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD)}, height=4,
+                   over_time(f"haidang_site_up{of}", "site").replace(f"haidang_site_up{of} + 0", f"2 * haidang_site_up{of} - on (site) group_left () haidang_site_degraded{of}"),
+                   "{{site}}", {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD), "-1": ("not known", GRAY)}, height=4,
                    empty="Nothing tells of it.")  # fmt: skip
-    board.alerts("Alerts", "What fires here now, the gravest first.", width=24, height=5, empty="Nothing fires.")
+    board.alerts("Alerts", "What fires here now, the gravest first.", width=24, height=5)
     board.row("The way there")
     board.table("Circuits", "Those that end here.",
                 "haidang_circuit_up * on (circuit) group_left (device, interface) haidang_circuit_end_info" + of,

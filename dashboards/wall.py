@@ -1,6 +1,7 @@
 """Province wall: for a screen on the wall, readable from five metres: few panels, large."""
 
-from dashboards.shared import BAD, GOOD, NONE_WANTED, Board, at_least, share
+from dashboards.shared import Board
+from dashboards.states import GRAY, JUDGED, NONE_WANTED, PLAIN, STATES, UP, at_least, over_time, share
 
 TITLE = "Province wall"
 DESCRIPTION = "For a screen on the wall: what is down, since when and why; the worst links; the plan."
@@ -8,14 +9,19 @@ DESCRIPTION = "For a screen on the wall: what is down, since when and why; the w
 
 def build(board: Board) -> None:
     wan, site = board.link("wan", "Circuits"), board.link("site", "Site", site="${__data.fields.site}")
-    board.number("Sites up", "Sites the center reaches now.", "sum(haidang_site_up)", steps=((None, GOOD),),
-                 width=6, height=6, empty="No site is watched: give sites an address and the center a probe", link=wan)  # fmt: skip
+    board.number("Sites up", "Sites the center reaches now.", "sum(haidang_site_up)", steps=UP,
+                 empty="No site is watched: give sites an address and the center a probe", link=wan)  # fmt: skip
     board.number("Sites degraded", "Sites that are reached while a circuit of theirs carries nothing.",
-                 "sum(haidang_site_degraded)", steps=share(1, 10), width=6, height=6, empty="0", link=wan)  # fmt: skip
-    board.number("Sites down", "Sites the center does not reach.", "count(haidang_site_up == 0) or vector(0)",
-                 steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
-    board.number("Officials cut off", "Officials of the sites that are down.", "sum(haidang_outage_officials) or vector(0)",
-                 steps=NONE_WANTED, width=6, height=6, link=wan)  # fmt: skip
+                 "sum(haidang_site_degraded)", steps=share(1, 10), link=wan)  # fmt: skip
+    board.number("Sites down", "Sites the center does not reach.", "sum(haidang_site_up == bool 0)",
+                 steps=NONE_WANTED, link=wan)  # fmt: skip
+    board.number("Sites not known", "Sites of the registry of which nothing tells whether they are reached.",
+                 "count(haidang_site_info unless on (site) haidang_site_up) or 0 * count(haidang_site_info)",
+                 steps=((None, PLAIN[0][1]), (1, GRAY)), link=wan)  # fmt: skip
+    board.number("Officials cut off", "Officials of the sites that are down.", f"sum(haidang_outage_officials) or 0 * max({JUDGED})",
+                 steps=NONE_WANTED, link=wan)  # fmt: skip
+    board.number("Open outages", "Failures that are not over, planned work left out.",
+                 f'count(haidang_outage_open{{planned="0"}}) or 0 * max({JUDGED})', steps=NONE_WANTED, link=wan)  # fmt: skip
     cause = f"cause_{board.language}"
     board.table(
         "Active outages", "One row a failure: where, why, since when, who is behind it.",
@@ -23,14 +29,16 @@ def build(board: Board) -> None:
         f" * on (outage) group_left ({cause}) haidang_outage_info"
         " * on (outage) group_left (kind, site, circuit, carrier) haidang_outage_open{planned=\"0\"})",
         {"site": "Site", "circuit": "Circuit", "carrier": "Carrier", cause: "Cause", "Value": "For"},
-        unit="s", width=24, height=9, steps=share(300, 3600), empty="No outage is open.",
+        unit="s", width=24, height=9, steps=share(300, 3600), none=("No outage is open.", JUDGED),
+        empty="Not known: the collector does not tell of outages.",
         links={"site": site, "circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")},
     )  # fmt: skip
-    board.alerts("Alerts", "What fires now, the gravest first.", width=24, height=7, empty="Nothing fires.")
+    board.alerts("Alerts", "What fires now, the gravest first.", width=24, height=7)
     board.bars(
         "Worst links", "Circuits and sites whose probes lost most in ten minutes.",
         "topk(8, target:haidang_path_loss:ratio10m > 0.005)", "{{target}}", unit="percentunit", width=12, height=9,
-        steps=share(0.02, 0.1), most=1, empty="No link loses more than half a percent.",
+        steps=share(0.02, 0.1), most=1, none=("No link loses more than half a percent.", "target:haidang_path_loss:ratio10m"),
+        empty="Not known: no probe has measured for ten minutes.",
     )  # fmt: skip
     board.bars(
         "The plan", "How far the province meets each figure of the plan.", 'haidang_plan_ratio{level="all"}', "{{figure}}",
@@ -39,7 +47,7 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.timeline(
         "Sites over the day", "Each site that was not up all the time.",
-        "haidang_site_up and on (site) (min_over_time(haidang_site_up[$__range] @ end()) == 0)", "{{site}}",
-        {"1": ("up", GOOD), "0": ("down", BAD)}, height=8, empty="Every site was up all the time.",
+        f"{over_time('haidang_site_up', 'site')} and on (site) (min_over_time(haidang_site_up[$__range] @ end()) == 0)", "{{site}}",
+        STATES, height=8, rest=("All other sites", "haidang_site_up", 1),
         link=board.link("site", "Site", site="${__field.labels.site}"),
     )  # fmt: skip

@@ -1,6 +1,21 @@
 """WAN: the circuits of every carrier against what it promised."""
 
-from dashboards.shared import BAD, CIRCUIT_STATES, GOOD, GRAY, NONE_WANTED, Board, at_least, share, state_of
+from dashboards.shared import Board
+from dashboards.states import (
+    BAD,
+    GRAY,
+    JUDGED,
+    NEUTRAL,
+    NONE_WANTED,
+    READ,
+    STATES,
+    UP,
+    WARN,
+    at_least,
+    circuit_states,
+    in_the_past,
+    share,
+)
 
 TITLE = "WAN"
 DESCRIPTION = "Circuits by carrier: state, availability against the SLA, delay, loss by direction, load."
@@ -13,23 +28,24 @@ def build(board: Board) -> None:
     chosen = 'carrier=~"$carrier",circuit=~"$circuit"'
     target = 'target=~"$circuit"'
     board.row("Now")
-    board.number("Circuits up", "Circuits that carry traffic.", f"sum(haidang_circuit_up{{{chosen}}})", steps=((None, GOOD),),
+    board.number("Circuits up", "Circuits that carry traffic.", f"sum(haidang_circuit_up{{{chosen}}})", steps=UP,
                  empty="No circuit of these is watched.")  # fmt: skip
-    board.number("Circuits down", "Circuits that carry nothing.", f"count(haidang_circuit_up{{{chosen}}} == 0) or vector(0)",
+    board.number("Circuits down", "Circuits that carry nothing.", f"sum(haidang_circuit_up{{{chosen}}} == bool 0)",
                  steps=NONE_WANTED)  # fmt: skip
     board.number("Open outages", "Failures that are not over, planned work left out.",
-                 'count(haidang_outage_open{planned="0"}) or vector(0)', steps=NONE_WANTED)  # fmt: skip
+                 f'count(haidang_outage_open{{planned="0"}}) or 0 * max({JUDGED})', steps=NONE_WANTED)  # fmt: skip
     board.number("Wrong cables", "Cables that do not run as the registry says.",
-                 "count(haidang_circuit_mismatch_info) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"count(haidang_circuit_mismatch_info) or 0 * {READ}", steps=NONE_WANTED)  # fmt: skip
     board.number("Circuits not measured", "Circuits of which nothing tells whether they carry traffic.",
-                 f"count(haidang_circuit_measured{{{chosen}}} == 0) or vector(0)", steps=((None, GOOD), (1, GRAY)))  # fmt: skip
+                 f"sum(haidang_circuit_measured{{{chosen}}} == bool 0)", steps=((None, NEUTRAL), (1, GRAY)))  # fmt: skip
     board.number("SLA budgets used up", "Circuits that were down longer this month than their SLA allows.",
-                 f"count(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= 1) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"sum(haidang_circuit_sla_budget_used_ratio{{{chosen}}} >= bool 1)", steps=NONE_WANTED,
+                 empty="No circuit of these has an SLA in the registry.")  # fmt: skip
     board.timeline(
         "State of circuits", "Circuits that were not up, or not measured, all the time.",
-        f"{state_of(chosen)} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0"
+        f"{circuit_states(chosen)} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0"
         " or min_over_time(haidang_circuit_measured[$__range] @ end()) == 0)",
-        "{{circuit}}", CIRCUIT_STATES, empty="Every circuit was up all the time.",
+        "{{circuit}}", STATES, rest=("All other circuits", f"haidang_circuit_up{{{chosen}}}", 1),
         link=board.link("circuit", "Circuit", circuit="${__field.labels.circuit}"),
     )  # fmt: skip
     board.row("Service level")
@@ -45,7 +61,7 @@ def build(board: Board) -> None:
         "Availability over the time shown",
         "Share of the measured part of the time shown in which the circuit carried traffic, the worst first.",
         f"bottomk(15, avg_over_time(haidang_circuit_up{{{chosen}}}[$__range]))", "{{circuit}}", unit="percentunit",
-        steps=((None, BAD), (0.995, GOOD)), least=0.9, most=1, width=6, empty="No circuit of these is watched.",
+        steps=in_the_past(0.995), least=0.9, most=1, width=6, empty="No circuit of these is watched.",
     )  # fmt: skip
     board.bars(
         "Measured this month", "Share of the month so far in which something told of the circuit, the least first.",
@@ -83,7 +99,7 @@ def build(board: Board) -> None:
     board.bars(
         "95th percentile of the time shown", "What carriers bill by: 95% of the time less was used.",
         f"topk(15, quantile_over_time(0.95, circuit:haidang_circuit_utilization:ratio5m{{{chosen}}}[$__range]))",
-        "{{circuit}}", unit="percentunit", steps=share(0.7, 0.9), most=1,
+        "{{circuit}}", unit="percentunit", steps=((None, NEUTRAL), (0.7, WARN), (0.9, BAD)), most=1,
         empty="No port of these circuits is polled, or no bandwidth is registered.",
     )  # fmt: skip
     board.table(

@@ -1,6 +1,7 @@
 """Workstations: what machines there are, and in what state."""
 
-from dashboards.shared import NONE_WANTED, PLAIN, Board, share
+from dashboards.shared import Board
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, WARN, share
 
 TITLE = "Workstations"
 DESCRIPTION = "Machines of the inventory: systems, protection, disks, memory, what is missing."
@@ -10,45 +11,52 @@ def build(board: Board) -> None:
     board.choose("site", "Site", "label_values(haidang_site_info, site)")
     of = 'site=~"$site"'
     none = "No machine has sent an inventory yet."
+    supported = f"haidang_workstation_support_ends_timestamp_seconds{{{of}}}"
+    protected = f"haidang_workstation_antivirus_on{{{of}}}"
+    disks, machines = f"haidang_workstation_disk_healthy{{{of}}}", f"haidang_inventory_machines{{{of}}}"
     site = board.link("site", "Site", site="${__data.fields.site}")
     board.number(
         "Machines", "Seen within 30 days.", f"sum(haidang_inventory_machines{{{of}}})", steps=PLAIN, empty=none
     )
-    board.number("Missing", "Not seen for 30 days.", f"sum(haidang_inventory_machines_missing{{{of}}}) or vector(0)",
-                 steps=share(1, 20))  # fmt: skip
+    board.number("Missing", "Not seen for 30 days.", f"sum(haidang_inventory_machines_missing{{{of}}})",
+                 steps=share(1, 20), empty=none)  # fmt: skip
     board.number("System past its support", "Holes in it are closed no more.",
-                 f"sum(site:haidang_workstations_unsupported:count{{{of}}}) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"sum(site:haidang_workstations_unsupported:count{{{of}}}) or 0 * count({supported})",
+                 steps=NONE_WANTED, empty=none)  # fmt: skip
     board.number("Without protection", "Antivirus off, or signatures older than a week.",
-                 f"sum(site:haidang_workstations_unprotected:count{{{of}}}) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"sum(site:haidang_workstations_unprotected:count{{{of}}}) or 0 * count({protected})",
+                 steps=NONE_WANTED, empty=none)  # fmt: skip
     board.number("Failing disks", "Disks that foretell their own failure.",
-                 f"count(haidang_workstation_disk_healthy{{{of}}} == 0) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"sum({disks} == bool 0)", steps=NONE_WANTED, empty=none)  # fmt: skip
     board.number("Copies of one disk", "Machines that share a machine id or an agent.",
-                 f"sum(haidang_inventory_clones{{{of}}}) or vector(0)", steps=NONE_WANTED)  # fmt: skip
+                 f"sum(haidang_inventory_clones{{{of}}}) or 0 * count({machines})",
+                 steps=NONE_WANTED, empty=none)  # fmt: skip
     board.bars("Systems", "Machines by system.", f"sort_desc(count by (system) (haidang_workstation_info{{{of}}}))", "{{system}}",
                unit="short", width=8, empty=none)  # fmt: skip
     board.bars("Models", "The commonest.", f"topk(12, count by (manufacturer, model) (haidang_workstation_info{{{of}}}))",
                "{{manufacturer}} {{model}}", unit="short", width=8, empty=none)  # fmt: skip
     board.bars("Kinds", "Desktops, laptops, servers, virtual machines.",
                f"sort_desc(count by (chassis) (haidang_workstation_info{{{of}}}))", "{{chassis}}", unit="short", width=8, empty=none)  # fmt: skip
-    board.table("Failing disks", "To be replaced.", f"haidang_workstation_disk_healthy{{{of}}} == 0",
-                {"site": "Site", "agent": "Machine", "disk": "Disk"}, width=12, empty="No disk foretells its failure.",
+    board.table("Failing disks", "To be replaced.", f"{disks} == 0",
+                {"site": "Site", "agent": "Machine", "disk": "Disk"}, width=12, empty=none, none=("No disk foretells its failure.", disks),
                 links={"site": site})  # fmt: skip
     board.table("Without protection", "By site.", f"sort_desc(site:haidang_workstations_unprotected:count{{{of}}})",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty="Every machine is protected.",
+                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every machine is protected.", protected),
                 links={"site": site})  # fmt: skip
     board.table("System past its support", "By site.", f"sort_desc(site:haidang_workstations_unsupported:count{{{of}}})",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty="Every system is supported.",
+                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every system is supported.", supported),
                 links={"site": site})  # fmt: skip
     board.bars("Updates that wait", "The sites with most, security updates alone.",
                f"topk(15, sum by (site) (haidang_workstation_updates_security_pending{{{of}}}))", "{{site}}", unit="short",
-               steps=share(10, 100), empty="No security update waits.")  # fmt: skip
+               steps=share(10, 100), empty=none)  # fmt: skip
     board.bars("Coverage", "Share of the devices on a site's networks that are in inventory or registry, the worst first.",
                f"bottomk(15, haidang_inventory_coverage_ratio{{{of}}})", "{{site}}", unit="percentunit", most=1,
-               steps=((None, "#D55E00"), (0.8, "#E69F00"), (0.95, "#009E73")),
+               steps=((None, BAD), (0.8, WARN), (0.95, GOOD)),
                empty="No agent looks at its networks (sources.lan).")  # fmt: skip
     board.table("New on sensitive networks", "Devices first seen within 24 hours.", f"haidang_network_devices_new{{{of}}} > 0",
-                {"site": "Site", "Value": "Devices"}, width=12, steps=NONE_WANTED, empty="Nothing is new.",
+                {"site": "Site", "Value": "Devices"}, width=12, steps=NONE_WANTED, empty="No agent looks at its networks (sources.lan).",
+                none=("Nothing is new.", f"haidang_network_devices_new{{{of}}}"),
                 links={"site": site})  # fmt: skip
     board.table("Claimed by two sites", "Machines that two sites say are theirs.", f"haidang_inventory_machines_disputed{{{of}}} > 0",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty="No machine is in dispute.",
+                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("No machine is in dispute.", machines),
                 links={"site": site})  # fmt: skip

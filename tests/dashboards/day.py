@@ -30,7 +30,7 @@ _REQUEST_STEPS = 60
 _AHEAD_SECONDS = 900
 Values = Callable[[int], float | None]
 CAUSES = ("fiber_cut", "far_device", "power", "carrier", "unknown")
-_PROMETHEUS_OWN = ("up", "ALERTS")
+_PROMETHEUS_OWN = ("ALERTS",)
 KNOWN = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
 
 
@@ -92,7 +92,7 @@ def wave(number: int, step: int) -> float:
 def make(now: float) -> Day:
     """All of it, up to now."""
     day = Day(now - STEPS * STEP_SECONDS)
-    day.add("up", 1)
+    day.add("outages_judged", 1)
     for number in range(SITES):
         _site(day, number)
     for number in range(CIRCUITS):
@@ -290,6 +290,7 @@ def _plan_and_services(day: Day, now: float) -> None:
 
 def _collector(day: Day, now: float) -> None:
     day.add("collector_series", 250_000)
+    day.add("collector_start_timestamp_seconds", day.started - 86400)
     day.add("collector_commit_failures_total", 0)
     day.add("collector_late_reports_waiting", lambda step: 40.0 * (step % 100 < 5))
     day.add("collector_certificate_expiry_timestamp_seconds", now + 200 * 86400, certificate="server")
@@ -328,11 +329,33 @@ class Filled:
         processes.start("prometheus", *command)
         wait_for("prometheus", lambda: Stack.ready(self.port), 60)
         for body in make(self.now).requests():
-            self._write(body)
+            self.write(body)
+        self._tell(self.now - 86400, self.now, 1)
         for rule in _rules():
             self._record(rule)
 
-    def _write(self, body: bytes) -> None:
+    def _tell(self, first: float, last: float, up: float, *firing: str) -> None:
+        """What Prometheus says each half minute: whether the collector answers, and what fires."""
+        moments = range(round(first), round(last) + 1, 30)
+        series = [("up", up, {"instance": "collector", "job": "haidang"})]
+        for name in ("HaidangWatchdog", *firing):
+            severity = "critical" if firing and name in firing else "none"
+            labels = {"alertname": name, "alertstate": "firing", "severity": severity}
+            series.append(("ALERTS", 1.0, labels))
+        request = WriteRequest()
+        for name, value, labels in series:
+            made = request.timeseries.add()
+            for key, text in sorted({**labels, "__name__": name}.items()):
+                made.labels.add(name=key, value=text)
+            for moment in moments:
+                made.samples.add(value=value, timestamp=moment * 1000)
+        self.write(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
+
+    def go_blind(self, until: float) -> None:
+        """The collector is dead from the day's end on: Prometheus finds it down, and its rules say so."""
+        self._tell(self.now + 30, until, 0, "HaidangCollectorDown")
+
+    def write(self, body: bytes) -> None:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api/v1/write", body,
             {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"},
@@ -354,7 +377,7 @@ class Filled:
                 made.labels.add(name=key, value=text)
             for at, value in series["values"]:
                 made.samples.add(value=float(value), timestamp=round(at * 1000))
-        self._write(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
+        self.write(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
 
 
 def _rules() -> Iterator[dict[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from haidang_wire.metrics import CATALOGUE, samples_of
 
-from dashboards import shared, texts
+from dashboards import shared, states, texts
 from dashboards.boards import BOARDS, build, build_all
 from dashboards.shared import LANGUAGES
 from tests.conftest import ROOT, node_modules
@@ -141,10 +141,36 @@ def test_provisioning_reads_both_folders() -> None:
     assert {Path(each["options"]["path"]).name for each in providers} == {file.parent.name for file in FILES}
     sources = yaml.safe_load((ROOT / "dashboards/provisioning/datasources/haidang.yaml").read_text())["datasources"]
     assert [each["type"] for each in sources] == ["prometheus", "alertmanager"]
-    # An alert list asks the data sources that manage alerts, of which Prometheus is the one with rules.
+    # Grafana's own page of alerts asks the data sources that manage them.
     assert sources[0]["jsonData"]["manageAlerts"] is True
-    lists = [panel for file in FILES for panel in panels(json.loads(file.read_text())) if panel["type"] == "alertlist"]
-    assert len(lists) == 2 * len(LANGUAGES)
+
+
+def test_what_has_no_value_is_gray_and_says_so() -> None:
+    """Grafana gives what has no value the lowest colour, so that must be nobody's; and numbers it can not show."""
+    for file in FILES:
+        for panel in panels(json.loads(file.read_text(encoding="utf-8"))):
+            if panel["type"] == "row":
+                continue
+            defaults = panel["fieldConfig"]["defaults"]
+            assert defaults["noValue"], panel["title"]
+            if panel["type"] in ("stat", "bargauge", "table", "state-timeline"):
+                steps = defaults["thresholds"]["steps"]
+                assert steps[0] == {"value": None, "color": states.GRAY}, panel["title"]
+            if panel["type"] in ("stat", "bargauge"):
+                results = {
+                    each["options"]["match"]: each["options"]["result"]
+                    for each in defaults["mappings"]
+                    if each["type"] == "special"
+                }
+                assert results["null+nan"]["color"] == states.GRAY
+                assert results["null+nan"]["text"] == defaults["noValue"]
+
+
+def test_no_zero_is_made_of_nothing() -> None:
+    """`vector(0)` is only what was not measured of something known."""
+    for file in FILES:
+        for query in queries(json.loads(file.read_text(encoding="utf-8"))):
+            assert "vector(0)" not in query or "[$__range:5m]) and on () last_over_time(" in query, query
 
 
 def test_grafanas_own_types_take_them(tmp_path: Path) -> None:

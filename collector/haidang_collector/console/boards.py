@@ -71,9 +71,7 @@ class Boards:
         self._url = url.rstrip("/")
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def draw(
-        self, board: Mapping[str, Any], language: str, given: Mapping[str, str], hours: float, now: float
-    ) -> Page:
+    async def draw(self, board: Mapping[str, Any], given: Mapping[str, str], hours: float, now: float) -> Page:
         """A board over the last hours. Raises PrometheusError."""
         async with httpx.AsyncClient(timeout=_SECONDS) as client:
             choices: list[Choice] = []
@@ -82,7 +80,7 @@ class Boards:
                     choices.append(await self._choice(client, variable, given, choices))
             values = {choice.name: choice.chosen for choice in choices}
             period = (now - hours * 3600, now)
-            tasks = [self._panel(client, panel, values, language, period) for panel in board["panels"]]
+            tasks = [self._panel(client, panel, values, period) for panel in board["panels"]]
             panels = await asyncio.gather(*tasks)
         return Page(board["title"], board.get("description", ""), choices, list(panels))
 
@@ -106,7 +104,6 @@ class Boards:
         client: httpx.AsyncClient,
         panel: Mapping[str, Any],
         values: Mapping[str, str],
-        language: str,
         period: tuple[float, float],
     ) -> Shown:
         answers = []
@@ -118,7 +115,7 @@ class Boards:
                 step = max(60.0, (period[1] - period[0]) / _STEPS)
                 times = {"start": str(period[0]), "end": str(period[1]), "step": str(step)}
                 answers.append(await self._ask(client, "query_range", {"query": query, **times}))
-        return show(panel, answers, language, period)
+        return show(panel, answers, period)
 
     async def _ask(self, client: httpx.AsyncClient, path: str, parameters: dict[str, str]) -> Result:
         async with self._turns:

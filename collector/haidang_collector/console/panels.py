@@ -14,11 +14,8 @@ from haidang_collector.console.units import shown
 Result = list[dict[str, Any]]
 _WIDTH, _HEIGHT = 600.0, 160.0
 _MOST_LINES, _MOST_ROWS = 12, 200
-_SEVERITIES = {"critical": 0, "warning": 1, "info": 2}
-_ALERT_COLUMNS = {
-    "en": ("Severity", "Alert", "Site", "Circuit", "Device"),
-    "vi": ("Mức độ", "Cảnh báo", "Cơ quan", "Tuyến", "Thiết bị"),
-}
+# What Grafana shows of a state that no mapping names, and of what is no number.
+_GRAY = "#999999"
 # Okabe and Ito's colours, those that stand out from both grounds.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -56,7 +53,8 @@ class Cell:
 
 @dataclass
 class Shown:
-    """A panel on the page. `kind` is number, bars, lines, states, table or row; `empty` says why there is nothing."""
+    """A panel on the page. `kind` is head, number, bars, lines, states, table or row; `empty` says why there is
+    nothing."""
 
     kind: str
     title: str
@@ -73,7 +71,7 @@ class Shown:
     high: str = ""
 
 
-def show(panel: Mapping[str, Any], answers: list[Result], language: str, period: tuple[float, float]) -> Shown:
+def show(panel: Mapping[str, Any], answers: list[Result], period: tuple[float, float]) -> Shown:
     """The panel with an answer for each of its targets."""
     defaults = panel["fieldConfig"]["defaults"] if "fieldConfig" in panel else {}
     kinds = {
@@ -82,9 +80,10 @@ def show(panel: Mapping[str, Any], answers: list[Result], language: str, period:
         "timeseries": "lines",
         "heatmap": "lines",
         "state-timeline": "states",
-        "alertlist": "table",
     }
     kind = kinds.get(panel["type"], panel["type"])
+    if panel.get("options", {}).get("textMode") == "value_and_name":
+        kind = "head"
     made = Shown(kind, panel["title"], panel.get("description", ""), panel["gridPos"]["w"], defaults.get("noValue", ""))
     found = [(target, series) for target, series in zip(panel.get("targets", ()), answers, strict=True) if series]
     if not found:
@@ -93,13 +92,15 @@ def show(panel: Mapping[str, Any], answers: list[Result], language: str, period:
     made.empty = ""
     unit = defaults.get("unit", "short")
     steps = defaults.get("thresholds", {}).get("steps", [])
-    if kind == "number":
+    if kind == "head":
+        _head(made, panel, found, unit, steps)
+    elif kind == "number":
         value = _value(found[0][1][0])
+        if value != value:
+            made.empty = defaults.get("noValue", "–")
         made.number, made.color = shown(value, unit), _color(value, steps)
     elif kind == "bars":
         _bars(made, found, unit, steps, defaults)
-    elif panel["type"] == "alertlist":
-        _alerts(made, found[0][1], language)
     elif kind == "table":
         _table(made, panel, found[0][1], unit, steps)
     elif kind == "states":
@@ -115,6 +116,8 @@ def _value(series: Mapping[str, Any]) -> float:
 
 
 def _color(value: float, steps: list[dict[str, Any]]) -> str:
+    if value != value:
+        return _GRAY
     fitting = [step["color"] for step in steps if step.get("value") is None or value >= step["value"]]
     return fitting[-1] if fitting else ""
 
@@ -136,24 +139,31 @@ def _bars(
         least = defaults.get("min") or 0.0
         most = defaults.get("max") or max((value for _, value in values), default=1.0) or 1.0
         for name, value in values:
-            part = max(0.0, min(1.0, (value - least) / (most - least))) if most > least else 0.0
+            part = max(0.0, min(1.0, (value - least) / (most - least))) if most > least and value == value else 0.0
             bar = Cell(shown(value, unit), color=_color(value, steps), percent=f"{part * 100:.1f}")
             made.rows.append([Cell(name), bar])
 
 
-def _alerts(made: Shown, result: Result, language: str) -> None:
-    """Series of ALERTS as rows, the gravest first; what they are about leads to its board."""
-    made.head = list(_ALERT_COLUMNS[language])
-    fires = [series["metric"] for series in result]
-    fires.sort(key=lambda labels: (_SEVERITIES.get(labels.get("severity", ""), 9), labels.get("alertname", "")))
-    for labels in fires[:_MOST_ROWS]:
-        severity = labels.get("severity", "")
-        row = [Cell(severity, color="#D55E00" if severity == "critical" else ""), Cell(labels.get("alertname", ""))]
-        for name in ("site", "circuit", "device"):
-            value = labels.get(name, "")
-            query = urlencode({"language": language, f"var-{name}": value})
-            row.append(Cell(value, f"/console/boards/{name}?{query}" if value else ""))
-        made.rows.append(row)
+def _head(
+    made: Shown,
+    panel: Mapping[str, Any],
+    found: list[tuple[dict[str, Any], Result]],
+    unit: str,
+    steps: list[dict[str, Any]],
+) -> None:
+    """Values with their names, of which each query may have a unit, colour and words of its own."""
+    own = {
+        override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
+        for override in panel["fieldConfig"].get("overrides", ())
+    }
+    for target, result in found:
+        given = own.get(target["refId"], {})
+        words = given.get("mappings", [{"options": {}}])[0]["options"]
+        for series in result:
+            value = _value(series)
+            word = words[f"{value:g}"]["text"] if f"{value:g}" in words else shown(value, given.get("unit", unit))
+            color = given["color"]["fixedColor"] if "color" in given else _color(value, steps)
+            made.rows.append([Cell(_name(target, series)), Cell(word, color=color)])
 
 
 def _table(made: Shown, panel: Mapping[str, Any], result: Result, unit: str, steps: list[dict[str, Any]]) -> None:
@@ -244,7 +254,7 @@ def _states(
             spans: list[Span] = []
             points = _points(series)
             for (at, value), (until, _) in pairwise([*points, (end, 0.0)] if points else []):
-                word = words.get(f"{value:g}", {"text": f"{value:g}", "color": "#999999"})
+                word = words.get(f"{value:g}", {"text": f"{value:g}", "color": _GRAY})
                 x = (at - start) / (end - start) * _WIDTH
                 width = (until - at) / (end - start) * _WIDTH
                 if spans and spans[-1].word == word["text"]:

@@ -70,7 +70,7 @@ def router(collector: Collector) -> APIRouter:
         given = {key[4:]: value for key, value in request.query_params.items() if key.startswith("var-")}
         shown_hours = hours or {"now-6h": 6, "now-24h": 24, "now-30d": 720}.get(document["time"]["from"], 6)
         try:
-            page = await asked.draw(document, language, given, shown_hours, time.time())
+            page = await asked.draw(document, given, shown_hours, time.time())
         except PrometheusError as error:
             raise Problem(503, "prometheus", str(error), retry_after=5) from error
         other = {**request.query_params, "language": next(each for each in LANGUAGES if each != language)}

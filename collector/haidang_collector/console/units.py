@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 _TIMES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"), (0.000001, "µs"))
 _SIZES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SUFFIXES = {
@@ -20,6 +22,8 @@ def shown(value: float, unit: str) -> str:
     """A value of this unit, with about three digits that count."""
     if value != value:
         return "–"
+    if unit == "dateTimeAsIso":
+        return datetime.fromtimestamp(value / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if unit == "percentunit":
         return f"{_digits(value * 100)} %"
     if unit == "s":

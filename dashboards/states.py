@@ -1,0 +1,75 @@
+"""Well, not well, not known: the colours of each, and queries that tell them apart.
+
+Nothing here may turn "nothing known" into "nothing wrong": a zero is only said where something was there to count.
+"""
+
+from __future__ import annotations
+
+# Okabe and Ito's colours: told apart by everybody. Gray is what is not known, and nothing else.
+GOOD, WARN, BAD, GRAY, NEUTRAL = "#009E73", "#E69F00", "#D55E00", "#999999", "#0072B2"
+# Where the first colour begins: below it lies only what is not known, since Grafana gives that the lowest.
+LOWEST = -1e12
+
+Step = tuple[float | None, str]
+# What is good when high, and what is good when it is zero.
+UP: tuple[Step, ...] = ((None, BAD), (1, GOOD))
+NONE_WANTED: tuple[Step, ...] = ((None, GOOD), (1, BAD))
+PLAIN: tuple[Step, ...] = ((None, NEUTRAL),)
+
+# What there is while Prometheus reads the collector, while the collector judges outages, while rules are evaluated.
+READ = "max(haidang_collector_start_timestamp_seconds)"
+JUDGED = "haidang_outages_judged == 1"
+_WATCHDOG = 'ALERTS{alertname="HaidangWatchdog"}'
+EVALUATED = f"time() - timestamp({_WATCHDOG}) < 60"
+# Whoever is blind fires nothing: only this makes "nothing fires" known.
+SEEN_AND_EVALUATED = f'{EVALUATED} and on () max(up{{job="haidang"}}) == 1'
+
+STATES = {"1": ("up", GOOD), "0": ("down", BAD), "-1": ("not known", GRAY)}
+
+
+def share(warn: float, bad: float) -> tuple[Step, ...]:
+    """Good up to warn, bad from bad on."""
+    return ((None, GOOD), (warn, WARN), (bad, BAD))
+
+
+def at_least(warn: float, good: float) -> tuple[Step, ...]:
+    """Bad below warn, good from good on."""
+    return ((None, BAD), (warn, WARN), (good, GOOD))
+
+
+def in_the_past(least: float) -> tuple[Step, ...]:
+    """Of what was: bad below `least`; what was well says nothing of now, and is not green."""
+    return ((None, BAD), (least, NEUTRAL))
+
+
+def counted(condition: str, known: str) -> str:
+    """How many series fulfil a condition: zero only where there are some of those that could."""
+    return f"count({condition}) or 0 * count({known})"
+
+
+def over_time(series: str, by: str) -> str:
+    """A state over time, -1 wherever nothing tells of what was told of in the time shown."""
+    return f"({series} + 0 or on ({by}) 0 * last_over_time({series}[$__range] @ end()) - 1)"
+
+
+def circuit_states(circuits: str) -> str:
+    """Circuits over time: 1 up, 0 down, -1 where nothing tells. `circuits` are matchers."""
+    measured = f"haidang_circuit_measured{{{circuits}}}"
+    unknown = f"{measured} - 1 or on (circuit) 0 * last_over_time({measured}[$__range] @ end()) - 1"
+    return f"(haidang_circuit_up{{{circuits}}} + 0 or on (circuit) {unknown})"
+
+
+# The center's own sight, in Unix seconds: when the collector last answered Prometheus, and when rules last ran.
+_ANSWERS = 'timestamp(up{job="haidang"}) and up{job="haidang"} == 1'
+_LAST_ANSWER = f"max(max_over_time(({_ANSWERS})[3d:1m]))"
+_LAST_EVALUATION = f"max(max_over_time(timestamp({_WATCHDOG})[3d:1m]))"
+AGE = f"time() - max({_ANSWERS}) < 60"
+BLIND = {
+    "The center is blind, the collector does not answer since":
+        f'1000 * {_LAST_ANSWER} and on () max(up{{job="haidang"}}) == 0',
+    "The center is blind, Prometheus does not read the collector since":
+        f'1000 * {_LAST_ANSWER} unless on () time() - max(timestamp(up{{job="haidang"}})) < 60',
+    "Alerts are blind, their rules are not evaluated since":
+        f'1000 * ({_LAST_EVALUATION} or 0 * max(up{{job="haidang"}})) unless on () {EVALUATED}',
+    "Outages are not judged since": '1000 * max(ALERTS_FOR_STATE{alertname="HaidangOutagesNotJudged"})',
+}  # fmt: skip
