@@ -28,6 +28,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
+from dashboards.marks import Annotation, Mark, marks
 from dashboards.states import AGE, BAD, BLIND, GRAY, LOWEST, PLAIN, SEEN_AND_EVALUATED, Step
 from dashboards.texts import VIETNAMESE
 
@@ -70,11 +71,17 @@ class Board:
                 dashboard.DashboardLink("Hải Đăng").type(model.DashboardLinkType.DASHBOARDS).tags([_TAG, self.language])
                 .as_dropdown(True).include_vars(False).keep_time(True)
             )
-            .annotation(
-                dashboard.AnnotationQuery().name(self.say("Alerts")).datasource(DATA_SOURCE).enable(True)
-                .icon_color(BAD).expr(_alerting(self.name))
-            )
         )  # fmt: skip
+        for mark in marks(self.name, self.language):
+            self.builder.annotation(self._annotation(mark))
+
+    def _annotation(self, mark: Mark) -> Annotation:
+        """In the language of this board; its text leads to the site."""
+        text = mark.text
+        if mark.leads:
+            address = f"/d/{uid(mark.leads, self.language)}?var-{mark.leads}={{{{{mark.leads}}}}}"
+            text = f'{text} <a href="{address}">{self.say(_TITLES[mark.leads])}</a>'
+        return Annotation(DATA_SOURCE, self.say(mark.name), text, mark)
 
     def say(self, english: str) -> str:
         """In the language of this board. KeyError for a text nobody has translated."""

@@ -52,6 +52,16 @@ def over_time(series: str, by: str) -> str:
     return f"({series} + 0 or on ({by}) 0 * last_over_time({series}[$__range] @ end()) - 1)"
 
 
+def over_time_of(series: str, by: str, some: str) -> str:
+    """The same for those alone that `some` answers, each with 0: far less to ask where it is few of many."""
+    return f"(({series} and on ({by}) ({some})) + 0 or on ({by}) ({some}) - 1)"
+
+
+def not_always(series: str) -> str:
+    """Those that were 0 at some moment of the time shown, each with 0."""
+    return f"min_over_time({series}[$__range] @ end()) == 0"
+
+
 def circuit_states(circuits: str) -> str:
     """Circuits over time: 1 up, 0 down, -1 where nothing tells. `circuits` are matchers."""
     measured = f"haidang_circuit_measured{{{circuits}}}"

@@ -33,6 +33,8 @@ VIETNAMESE: dict[str, str] = {
     "Outages are not judged since": "Không đánh giá được sự cố từ",
     "Alert": "Cảnh báo", "Severity": "Mức độ",
     "Not known: the rules of alerts are not evaluated.": "Chưa rõ: các luật cảnh báo không được tính.",
+    # Marks
+    "Outages": "Sự cố", "Outages that ended": "Sự cố kết thúc", "Planned work": "Bảo trì theo kế hoạch", "Restarts": "Khởi động lại",
     # Province wall
     "Province wall": "Màn hình tổng quan tỉnh",
     "For a screen on the wall: what is down, since when and why; the worst links; the plan.":

@@ -1,7 +1,7 @@
 """Province wall: for a screen on the wall, readable from five metres: few panels, large."""
 
 from dashboards.shared import Board
-from dashboards.states import GRAY, JUDGED, NONE_WANTED, PLAIN, STATES, UP, at_least, over_time, share
+from dashboards.states import GRAY, JUDGED, NONE_WANTED, PLAIN, STATES, UP, at_least, not_always, over_time_of, share
 
 TITLE = "Province wall"
 DESCRIPTION = "For a screen on the wall: what is down, since when and why; the worst links; the plan."
@@ -47,7 +47,7 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.timeline(
         "Sites over the day", "Each site that was not up all the time.",
-        f"{over_time('haidang_site_up', 'site')} and on (site) (min_over_time(haidang_site_up[$__range] @ end()) == 0)", "{{site}}",
+        over_time_of("haidang_site_up", "site", not_always("haidang_site_up")), "{{site}}",
         STATES, height=8, rest=("All other sites", "haidang_site_up", 1),
         link=board.link("site", "Site", site="${__field.labels.site}"),
     )  # fmt: skip

@@ -12,8 +12,9 @@ from dashboards.states import (
     UP,
     WARN,
     at_least,
-    circuit_states,
     in_the_past,
+    not_always,
+    over_time_of,
     share,
 )
 
@@ -43,8 +44,11 @@ def build(board: Board) -> None:
                  empty="No circuit of these has an SLA in the registry.")  # fmt: skip
     board.timeline(
         "State of circuits", "Circuits that were not up, or not measured, all the time.",
-        f"{circuit_states(chosen)} and on (circuit) (min_over_time(haidang_circuit_up[$__range] @ end()) == 0"
-        " or min_over_time(haidang_circuit_measured[$__range] @ end()) == 0)",
+        over_time_of(
+            f"haidang_circuit_up{{{chosen}}}", "circuit",
+            f"{not_always(f'haidang_circuit_up{{{chosen}}}')} or on (circuit)"
+            f" {not_always(f'haidang_circuit_measured{{{chosen}}}')}",
+        ),
         "{{circuit}}", STATES, rest=("All other circuits", f"haidang_circuit_up{{{chosen}}}", 1),
         link=board.link("circuit", "Circuit", circuit="${__field.labels.circuit}"),
     )  # fmt: skip

@@ -30,7 +30,7 @@ _REQUEST_STEPS = 60
 _AHEAD_SECONDS = 900
 Values = Callable[[int], float | None]
 CAUSES = ("fiber_cut", "far_device", "power", "carrier", "unknown")
-_PROMETHEUS_OWN = ("ALERTS",)
+_PROMETHEUS_OWN = ("ALERTS", "ALERTS_FOR_STATE")
 KNOWN = {sample for metric in CATALOGUE.values() for sample in samples_of(metric)}
 
 
@@ -206,8 +206,16 @@ def _outages(day: Day, now: float) -> None:
         day.add("outage_start_timestamp_seconds", during(begins), **own)
         day.add("ALERTS", during(1), alertname="HaidangSiteDown", alertstate="firing", severity="critical",
                 site=f"site-{outage.site}")  # fmt: skip
-    day.add("ALERTS", 1, alertname="HaidangUpsBatteryOld", alertstate="firing", severity="info", site="site-24",
-            device="sw-24")  # fmt: skip
+        day.add(
+            "ALERTS_FOR_STATE",
+            during(begins),
+            alertname="HaidangSiteDown",
+            severity="critical",
+            site=f"site-{outage.site}",
+        )
+    battery = {"alertname": "HaidangUpsBatteryOld", "severity": "info", "site": "site-24", "device": "sw-24"}
+    day.add("ALERTS", 1, alertstate="firing", **battery)
+    day.add("ALERTS_FOR_STATE", day.started + 4000, **battery)
 
 
 def _devices(day: Day, now: float) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from haidang_collector.outage import remarks
 
 from tests.conftest import Processes
-from tests.dashboards.day import Filled
-from tests.dashboards.test_json import FILES, panels
+from tests.dashboards.day import OUTAGES, STEP_SECONDS, Filled
+from tests.dashboards.test_json import FILES, JSON, panels
 
 pytestmark = pytest.mark.system
 # What is chosen where a board wants one thing.
@@ -87,14 +88,44 @@ def test_every_query_answers_in_time_and_with_something(filled: Filled, capsys: 
                 times.append((seconds, file.stem, panel["title"]))
                 if not found and not panel["fieldConfig"]["defaults"].get("noValue"):
                     empty.append(f"{file.stem}: {panel['title']}: {query}")
-        for annotation in document["annotations"]["list"]:
-            ask_panel(filled, replaced(annotation["expr"], file.stem, 3600), instant=False, hours=1)
+        times += (
+            (marked(filled, each, file.stem)[0], file.stem, each["name"]) for each in document["annotations"]["list"]
+        )
     with capsys.disabled():
         print(f"\n{len(times)} queries of the dashboards; the slowest:")
         for seconds, board, title in sorted(times, reverse=True)[:10]:
             print(f"  {seconds * 1000:6.0f} ms  {board}: {title}")
     assert not empty, "\n".join(empty)
     assert max(times)[0] <= _SLOWEST_SECONDS, max(times)
+
+
+def marked(filled: Filled, annotation: dict[str, Any], board: str) -> tuple[float, list[tuple[dict[str, str], float]]]:
+    """(seconds, marks) of a day, as Grafana asks for them: a hundred steps, the value is the time."""
+    query = replaced(annotation["expr"].replace("$__interval", "864s"), board, 86400)
+    start, end = filled.now - 86400, filled.now - 60
+    seconds, found = ask(filled, "query_range", query=query, start=start, end=end, step=864)
+    return seconds, [
+        (series["metric"], at)
+        for series in found
+        for at in sorted({float(value) / 1000 for _, value in series["values"]})
+        if start <= at <= end
+    ]
+
+
+def test_one_mark_for_one_event_at_its_second(filled: Filled) -> None:
+    def of(board: str, name: str) -> list[tuple[dict[str, str], float]]:
+        annotations = json.loads((JSON / "en" / f"{board}.json").read_text(encoding="utf-8"))["annotations"]["list"]
+        return marked(filled, next(each for each in annotations if each["name"] == name), board)[1]
+
+    started = filled.now - 86400
+    begins = sorted((f"site-{each.site}", started + each.begins * STEP_SECONDS) for each in OUTAGES)
+    ends = sorted((f"site-{each.site}", started + (each.ends - 1) * STEP_SECONDS) for each in OUTAGES if each.ends)
+    assert sorted((labels["site"], at) for labels, at in of("wan", "Outages")) == begins
+    assert sorted((labels["site"], at) for labels, at in of("wall", "Outages that ended")) == ends
+    own = of("site", "Outages")
+    assert [labels["cause_en"] for labels, _ in own] == [remarks.CAUSES[OUTAGES[2].cause].en]
+    assert {labels["alertname"] for labels, _ in of("site", "Alerts")} == {"HaidangSiteDown", "HaidangUpsBatteryOld"}
+    assert len(of("device", "Restarts")) <= 1
 
 
 def ask_panel(filled: Filled, query: str, *, instant: bool, hours: int) -> tuple[float, list[Any]]:
