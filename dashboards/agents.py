@@ -1,7 +1,7 @@
 """Agents: who reports, with which version, what waits, whose clock is wrong."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, NONE_WANTED, PLAIN, UP, counted, share
+from dashboards.states import BAD, NONE_WANTED, PLAIN, UP, counted, named, share
 
 TITLE = "Agents"
 DESCRIPTION = "Agents: versions, clocks, spools, late data, sources that fail."
@@ -34,13 +34,13 @@ def build(board: Board) -> None:
                f"topk(12, haidang_agent_spool_bytes{{{of}}} / haidang_agent_spool_limit_bytes{{{of}}})", "{{agent}}",
                unit="percentunit", width=8, most=1, steps=share(0.5, 0.8), empty=none)  # fmt: skip
     board.table("Silent agents", "Since when nothing came.",
-                f"sort_desc((time() - haidang_agent_last_report_timestamp_seconds{{{of}}})"
-                f" and ({silent}))",
-                {"site": "Site", "agent": "Agent", "Value": "Silent for"}, unit="s", width=12, steps=((None, BAD),),
-                empty=none, none=("Every agent reports.", f"haidang_agent_up{{{of}}}"), links={"site": site})  # fmt: skip
-    board.table("Clocks", "The furthest off.", f"topk(20, abs(haidang_agent_clock_offset_seconds{{{of}}}))",
-                {"site": "Site", "agent": "Agent", "Value": "Off by"}, unit="s", width=12, steps=share(60, 3600), empty=none,
-                links={"site": site})  # fmt: skip
+                f"sort_desc({named(f'(time() - haidang_agent_last_report_timestamp_seconds{{{of}}})')}"
+                f" and on (site, agent) ({silent}))",
+                {"name": "Site", "agent": "Agent", "Value": "Silent for"}, unit="dthms", width=12, steps=((None, BAD),),
+                empty=none, none=("Every agent reports.", f"haidang_agent_up{{{of}}}"), links={"name": site})  # fmt: skip
+    board.table("Clocks", "The furthest off.", named(f"topk(20, abs(haidang_agent_clock_offset_seconds{{{of}}}))"),
+                {"name": "Site", "agent": "Agent", "Value": "Off by"}, unit="s", width=12, steps=share(60, 3600), empty=none,
+                links={"name": site})  # fmt: skip
     board.series("Agents up", "Over time.", {"Up": f"sum(haidang_agent_up{{{of}}})"}, unit="short", least=0, empty=none)
     board.series("Late data", "Reports a second that came late, and what waits for remote write.",
                  {"Late": 'sum(rate(haidang_collector_reports_total{outcome="late"}[$__rate_interval]))',

@@ -1,7 +1,8 @@
 """Security appliances: are they there, are they well, do they still protect."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, counted, over_time, share
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, counted, named, over_time, share
+from dashboards.words import ANSWERS
 
 TITLE = "Security appliances"
 DESCRIPTION = "Firewalls and the like: do they answer, licences, signatures, HA, tunnels."
@@ -22,16 +23,16 @@ def build(board: Board) -> None:
                  f"sum(haidang_appliance_license_ok{{{of}}} == bool 0)", steps=NONE_WANTED, width=6, empty=none)  # fmt: skip
     board.number("Agencies with one that works", "A figure of the plan.", 'haidang_plan_ratio{level="all",figure="appliance"}',
                  unit="percentunit", steps=((None, BAD), (0.7, GOOD)), width=6, empty="No figures yet.")  # fmt: skip
-    board.table("Appliances", "Whether they answer.", f"haidang_device_up{{{of}}} * {_APPLIANCE}",
-                {"site": "Site", "device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, empty=none,
-                links={"device": device, "site": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
+    board.table("Appliances", "Whether they answer.", named(f"haidang_device_up{{{of}}} * {_APPLIANCE}"),
+                {"name": "Site", "device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, words=ANSWERS, empty=none,
+                links={"device": device, "name": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
     board.table("Licences", "How long they last.",
-                f"sort(haidang_appliance_license_expiry_timestamp_seconds{{{of}}} - time())",
-                {"site": "Site", "device": "Device", "sensor": "Licence", "Value": "Ends in"}, unit="s", width=12,
-                steps=((None, BAD), (2592000, WARN), (7776000, GOOD)), empty=none, links={"device": device})  # fmt: skip
+                named(f"sort((haidang_appliance_license_expiry_timestamp_seconds{{{of}}} - time()) / 86400)"),
+                {"name": "Site", "device": "Device", "sensor": "Licence", "Value": "Ends in"}, unit=board.unit("days"), width=12,
+                steps=((None, BAD), (30, WARN), (90, GOOD)), empty=none, links={"device": device})  # fmt: skip
     board.bars("Age of signatures", "Of each kind.",
-               f"topk(20, time() - haidang_appliance_signature_timestamp_seconds{{{of}}})", "{{device}} {{sensor}}", unit="s",
-               steps=share(604800, 1209600), empty=none)  # fmt: skip
+               f"topk(20, (time() - haidang_appliance_signature_timestamp_seconds{{{of}}}) / 86400)", "{{device}} {{sensor}}",
+               unit=board.unit("days"), steps=share(7, 14), empty=none)  # fmt: skip
     board.timeline("High availability", "Whether the pair is whole.", over_time(f"haidang_appliance_ha_ok{{{of}}}", "device, sensor"), "{{device}}",
                    {**STATES, "1": ("whole", GOOD), "0": ("broken", BAD)}, width=12, empty="No pair tells.")  # fmt: skip
     board.series("Tunnels", "VPN tunnels that are up.", {"{{device}} {{sensor}}": f"haidang_vpn_tunnels{{{of}}}"}, unit="none",

@@ -1,7 +1,8 @@
 """Circuit: one line, everything that tells of it."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, PLAIN, READ, STATES, UP, circuit_states, in_the_past, share
+from dashboards.states import BAD, PLAIN, READ, STATES, UP, circuit_states, in_the_past, named, share
+from dashboards.words import REACHED
 
 TITLE = "Circuit"
 DESCRIPTION = "One circuit: what it is, its state, its probes, its ports and their light."
@@ -10,7 +11,7 @@ DESCRIPTION = "One circuit: what it is, its state, its probes, its ports and the
 def build(board: Board) -> None:
     board.choose("circuit", "Circuit", "label_values(haidang_circuit_info, circuit)", several=False)
     ends = '* on (device, interface) group_left (circuit) haidang_circuit_end_info{circuit="$circuit"}'
-    board.number("State", "Whether it carries traffic.", 'haidang_circuit_up{circuit="$circuit"}', steps=UP,
+    board.number("State", "Whether it carries traffic.", 'haidang_circuit_up{circuit="$circuit"}', steps=UP, words=REACHED,
                  empty="Nothing tells of it.")  # fmt: skip
     board.number("Availability over the time shown", "Share of the measured part of the time shown in which it carried traffic.",
                  'avg_over_time(haidang_circuit_up{circuit="$circuit"}[$__range])', unit="percentunit", decimals=3,
@@ -28,10 +29,10 @@ def build(board: Board) -> None:
                  'max(target:haidang_path_loss:ratio5m{target="$circuit"})', unit="percentunit", steps=share(0.02, 0.1),
                  empty="No probe runs along it.")  # fmt: skip
     board.table(
-        "What it is", "From the registry.", 'haidang_circuit_end_info{circuit="$circuit"}',
-        {"site": "Site", "device": "Device", "interface": "Port", "carrier": "Carrier"}, width=12, height=5,
+        "What it is", "From the registry.", named('haidang_circuit_end_info{circuit="$circuit"}'),
+        {"name": "Site", "device": "Device", "interface": "Port", "carrier": "Carrier"}, width=12, height=5,
         empty="Its ports are not registered.",
-        links={"site": board.link("site", "Site", site="${__data.fields.site}"),
+        links={"name": board.link("site", "Site", site="${__data.fields.site}"),
                "device": board.link("device", "Device", device="${__data.fields.device}")},
     )  # fmt: skip
     board.table(
@@ -67,9 +68,9 @@ def build(board: Board) -> None:
          "{{device}} {{interface}} out": f"-rate(haidang_interface_transmit_bytes_total[$__rate_interval]) {ends}"},
         unit="Bps", empty="Its ports are not polled.",
     )  # fmt: skip
-    board.series("Errors", "Packets a second that came broken.",
-                 {"{{device}} {{interface}}": f"rate(haidang_interface_receive_errors_total[$__rate_interval]) {ends}"},
-                 unit="pps", least=0, empty="Its ports are not polled.")  # fmt: skip
+    board.series("Errors", "Packets a minute that came broken.",
+                 {"{{device}} {{interface}}": f"60 * rate(haidang_interface_receive_errors_total[$__rate_interval]) {ends}"},
+                 unit="none", least=0, empty="Its ports are not polled.")  # fmt: skip
     board.series("Received light", "Power at each end.",
                  {"{{device}} {{interface}}": f"haidang_optical_receive_power_dbm {ends}"}, unit="dBm",
                  empty="Its ports have no optics that tell.")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from dashboards.shared import Board
 from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, UP, share
+from dashboards.words import ANSWERS
 
 TITLE = "Collector"
 DESCRIPTION = "The collector itself: requests, reports, commits, what is refused, its load."
@@ -14,6 +15,7 @@ def build(board: Board) -> None:
         "The last scrape.",
         'min(up{job="haidang"})',
         steps=UP,
+        words=ANSWERS,
         empty="Prometheus does not scrape it.",
     )
     board.number("Series", "Exposed now.", "haidang_collector_series", steps=PLAIN)
@@ -25,8 +27,8 @@ def build(board: Board) -> None:
         "haidang_collector_late_reports_waiting",
         steps=share(1000, 100000),
     )
-    board.number("Certificates", "The first that ends.", "min(haidang_collector_certificate_expiry_timestamp_seconds) - time()",
-                 unit="s", steps=((None, BAD), (2592000, GOOD)))  # fmt: skip
+    board.number("Certificates", "The first that ends.", "(min(haidang_collector_certificate_expiry_timestamp_seconds) - time()) / 86400",
+                 unit=board.unit("days"), decimals=0, steps=((None, BAD), (30, GOOD)))  # fmt: skip
     board.number(
         "Memory", "Of the process.", "haidang_collector_process_resident_memory_bytes", unit="bytes", steps=PLAIN
     )

@@ -2,6 +2,7 @@
 
 from dashboards.shared import Board
 from dashboards.states import BAD, GOOD, GRAY, NEUTRAL, PLAIN, UP, counted, over_time, share
+from dashboards.words import ANSWERS
 
 TITLE = "Device and optics"
 DESCRIPTION = "One device: does it answer, its ports, light with the vendor's limits, errors, flaps, temperature."
@@ -12,9 +13,9 @@ def build(board: Board) -> None:
     board.choose("interface", "Port", 'label_values(haidang_interface_up{device="$device"}, interface)')
     of, port = 'device="$device"', 'device="$device",interface=~"$interface"'
     none = "It is not polled, or has no such sensor."
-    board.number("Answers", "Over SNMP.", f"haidang_device_up{{{of}}}", steps=UP, empty="It is not polled.",
+    board.number("Answers", "Over SNMP.", f"haidang_device_up{{{of}}}", steps=UP, words=ANSWERS, empty="It is not polled.",
                  link=board.link("site", "Site", site="${__field.labels.site}"))  # fmt: skip
-    board.number("Runs for", "Since its last start.", f"haidang_device_uptime_seconds{{{of}}}", unit="s", steps=PLAIN, width=5,
+    board.number("Runs for", "Since its last start.", f"haidang_device_uptime_seconds{{{of}}} / 86400", unit=board.unit("days"), decimals=1, steps=PLAIN, width=5,
                  empty=none)  # fmt: skip
     board.number(
         "Ports up", "Operational now.", f"sum(haidang_interface_up{{{port}}})", steps=PLAIN, width=5, empty=none
@@ -45,10 +46,10 @@ def build(board: Board) -> None:
                  {"{{interface}} in": f"rate(haidang_interface_receive_bytes_total{{{port}}}[$__rate_interval])",
                   "{{interface}} out": f"-rate(haidang_interface_transmit_bytes_total{{{port}}}[$__rate_interval])"},
                  unit="Bps", empty=none)  # fmt: skip
-    board.series("Errors and drops", "Packets a second.",
-                 {"{{interface}} errors": f"rate(haidang_interface_receive_errors_total{{{port}}}[$__rate_interval])",
-                  "{{interface}} drops": f"rate(haidang_interface_receive_drops_total{{{port}}}[$__rate_interval])"},
-                 unit="pps", least=0, empty=none)  # fmt: skip
+    board.series("Errors and drops", "Packets a minute.",
+                 {"{{interface}} errors": f"60 * rate(haidang_interface_receive_errors_total{{{port}}}[$__rate_interval])",
+                  "{{interface}} drops": f"60 * rate(haidang_interface_receive_drops_total{{{port}}}[$__rate_interval])"},
+                 unit="none", least=0, empty=none)  # fmt: skip
     board.row("The device itself")
     board.series("Processor and memory", "Share in use.",
                  {"{{sensor}} processor": f"haidang_device_cpu_utilization_ratio{{{of}}}",

@@ -1,7 +1,7 @@
 """Plan: are the targets met, where are they not."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, NEUTRAL, WARN, at_least
+from dashboards.states import BAD, NEUTRAL, WARN, at_least, named
 
 TITLE = "The plan"
 DESCRIPTION = "The plan's figures by live evidence: province, levels, agencies, and over time."
@@ -20,10 +20,10 @@ def build(board: Board) -> None:
                 {"level": "Level", "figure": "Figure", "Value": "Share"}, unit="percentunit", width=12, height=10,
                 steps=at_least(0.5, 0.8), empty=none)  # fmt: skip
     board.table("Agencies that do not meet a figure", "Those furthest away first.",
-                "sort(haidang_plan_site_ratio * on (site) group_left (name) haidang_site_info < 1)",
-                {"site": "Site", "name": "Name", "figure": "Figure", "Value": "Share"}, unit="percentunit", width=12, height=10,
+                f"sort({named('haidang_plan_site_ratio')} < 1)",
+                {"name": "Site", "figure": "Figure", "Value": "Share"}, unit="percentunit", width=12, height=10,
                 steps=at_least(0.5, 1), empty=none, none=("Every agency meets every figure.", "haidang_plan_site_ratio"),
-                links={"site": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
+                links={"name": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
     board.bars("Agencies short of a figure", "How many, by figure.", "figure:haidang_plan_unmet_sites:count", "{{figure}}",
                unit="short", steps=((None, NEUTRAL), (1, WARN)), width=12, empty=none,
                none=("Every agency meets every figure.", "haidang_plan_site_ratio"))  # fmt: skip

@@ -1,7 +1,8 @@
 """Services: what officials and citizens use."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, over_time, share
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, READ, STATES, UP, WARN, named, over_time, share
+from dashboards.words import ANSWERS
 
 TITLE = "Services"
 DESCRIPTION = "Document system, portal, one-stop shop and public services: do they answer, how fast, certificates."
@@ -27,12 +28,12 @@ def build(board: Board) -> None:
                  steps=share(1, 1), width=6, empty="No service has a certificate.")  # fmt: skip
     board.number("Electronic documents", "Share of all documents.", 'haidang_plan_ratio{level="all",figure="electronic_documents"}',
                  unit="percentunit", steps=((None, BAD), (0.8, GOOD)), width=6, link=board.link("plan", "The plan"), empty="No document system tells its counts.")  # fmt: skip
-    board.table("Services", "Whether they answer.", f"haidang_service_info{{{of}}} * on (service) group_left (agent) haidang_service_up",
-                {"service": "Service", "kind": "Kind", "site": "Site", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, empty=none,
-                links={"site": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
-    board.table("Certificates", "How long they last.", f"sort(haidang_service_certificate_ends_timestamp_seconds{{{of}}} - time())",
-                {"service": "Service", "Value": "Ends in"}, unit="s", width=12,
-                steps=((None, BAD), (1209600, WARN), (2592000, GOOD)), empty="No service has a certificate.")  # fmt: skip
+    board.table("Services", "Whether they answer.", named(f"haidang_service_info{{{of}}} * on (service) group_left (agent) haidang_service_up"),
+                {"service": "Service", "kind": "Kind", "name": "Site", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, words=ANSWERS, empty=none,
+                links={"name": board.link("site", "Site", site="${__data.fields.site}")})  # fmt: skip
+    board.table("Certificates", "How long they last.", f"sort((haidang_service_certificate_ends_timestamp_seconds{{{of}}} - time()) / 86400)",
+                {"service": "Service", "Value": "Ends in"}, unit=board.unit("days"), width=12,
+                steps=((None, BAD), (14, WARN), (30, GOOD)), empty="No service has a certificate.")  # fmt: skip
     board.timeline("State", "Whether they answered.", over_time(f"haidang_service_up{{{of}}}", "service, agent"), "{{service}}",
                    STATES, empty=none)  # fmt: skip
     board.series("Response time", "From the question to the whole answer.", {"{{service}}": f"haidang_service_response_seconds{{{of}}}"},

@@ -6,6 +6,7 @@ numbers it, and puts it into the language that is built.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,6 @@ from grafana_foundation_sdk.builders import (
     stat,
     statetimeline,
     table,
-    text,
     timeseries,
 )
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -26,17 +26,20 @@ from grafana_foundation_sdk.models import common as shown
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
-from grafana_foundation_sdk.models.text import TextMode
 
+from dashboards.alerts import ALERTS
 from dashboards.marks import Annotation, Mark, marks
-from dashboards.states import AGE, BAD, BLIND, GRAY, LOWEST, PLAIN, SEEN_AND_EVALUATED, Step
+from dashboards.parts import instant, lines, mapped, not_known, over, own, thresholds
+from dashboards.states import AGE, BAD, BLIND, GRAY, PLAIN, SEEN_AND_EVALUATED, Step, named
 from dashboards.texts import VIETNAMESE
+from dashboards.words import SEVERITY_COLORS, WORDS, Words
 
 LANGUAGES = ("en", "vi")
 WIDTH = 24
 DATA_SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _TAG = "haidang"
 UNKNOWN = "Not known: nothing tells of it."
+SEVERITIES = {"critical": 3, "warning": 2, "info": 1}
 
 
 @dataclass
@@ -87,6 +90,10 @@ class Board:
         """In the language of this board. KeyError for a text nobody has translated."""
         return english if self.language == "en" else VIETNAMESE[english]
 
+    def unit(self, word: str) -> str:
+        """A number and a word behind it, as Grafana says a unit of one's own."""
+        return f"suffix: {self.say(word)}"
+
     def json(self) -> str:
         """As it is committed."""
         return JSONEncoder(sort_keys=True, indent=2).encode(self.builder.build()) + "\n"
@@ -115,8 +122,10 @@ class Board:
         self._y += 1
         self._line = 0
 
-    def _put(self, panel: Any, title: str, description: str, width: int, height: int, empty: str = UNKNOWN) -> None:
-        """Place it. `empty` is what it says when Prometheus answers nothing: never that all is well."""
+    def _put(
+        self, panel: Any, title: str, description: str, width: int, height: int, empty: str = UNKNOWN, why: str = ""
+    ) -> None:
+        """Place it. `empty` is what it says when Prometheus answers nothing: never that all is well; `why` that may be."""
         if self._x + width > WIDTH:
             self._x, self._y = 0, self._y + self._line
             self._line = 0
@@ -124,15 +133,24 @@ class Board:
         place = model.GridPos(h=height, w=width, x=self._x, y=self._y)
         self._x += width
         self._line = max(self._line, height)
-        panel = panel.title(self.say(title)).description(self.say(description)).id(self._number).grid_pos(place)
+        told = " ".join(self.say(words) for words in (description, why) if words)
+        panel = panel.title(self.say(title)).description(told).id(self._number).grid_pos(place)
         self.builder.with_panel(panel.no_value(self.say(empty)).datasource(DATA_SOURCE))
 
-    def _not_known(self, empty: str) -> Any:
-        """The mapping of no value and no number: gray, in words."""
-        result = model.ValueMappingResult(text=self.say(empty), color=GRAY, index=99)
-        return model.SpecialValueMap(
-            model.DashboardSpecialValueMapOptions(model.SpecialValueMatch.NULL_AND_NAN, result)
-        )
+    def _legend(self, legend: str) -> str:
+        """Labels as they are, and the words between them in this language."""
+        parts = re.split(r"(\{\{\w+\}\})", legend)
+        return " ".join(part if part.startswith("{{") else self.say(part.strip()) for part in parts if part.strip())
+
+    def _named(self, panel: Any, legend: str) -> Any:
+        """Series that are called by a label of known values stand with the words of each."""
+        label = legend.strip("{}")
+        for value, words in WORDS.get(label, {}).items() if legend == f"{{{{{label}}}}}" else ():
+            panel = panel.override_by_name(value, own(displayName=self.say(words)))
+        return panel
+
+    def _states(self, words: Words) -> Any:
+        return mapped({value: (self.say(word), color) for value, (word, color) in words.items()})
 
     def _or_said(self, query: str, label: str, none: tuple[str, str] | None) -> str:
         """The query, or where it finds nothing while `known` (PromQL) is known, one series that says so in words."""
@@ -158,9 +176,9 @@ class Board:
 
     def _row_links(self, columns: dict[str, str]) -> dict[str, Any]:
         """Where the cells of a table lead: to the board of what they name."""
-        named = {"site": "site", "circuit": "circuit", "device": "device", "service": "services"}
+        named = {"site": "site", "name": "site", "circuit": "circuit", "device": "device", "service": "services"}
         return {
-            label: self.link(to, _TITLES[to], **{label: f"${{__data.fields.{label}}}"})
+            label: self.link(to, _TITLES[to], **_given(label))
             for label, to in named.items()
             if label in columns and to != self.name
         } or {next(iter(columns)): self.link(_LEADS[self.name], _TITLES[_LEADS[self.name]])}
@@ -170,16 +188,16 @@ class Board:
     def head(self) -> None:
         """How old what is shown is, or across the board since when the center is blind, and why."""
         panel = (
-            stat.Panel().unit("s").thresholds(_thresholds(PLAIN)).mappings([self._not_known(_NEVER)])
+            stat.Panel().unit("s").thresholds(thresholds(PLAIN)).mappings([not_known(self.say(_NEVER))])
             .color_mode(shown.BigValueColorMode.BACKGROUND).graph_mode(shown.BigValueGraphMode.NONE)
             .text_mode(shown.BigValueTextMode.VALUE_AND_NAME).orientation(shown.VizOrientation.HORIZONTAL)
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-            .with_target(_instant(AGE).legend_format(self.say("Figures are as old as")))
+            .with_target(instant(AGE).legend_format(self.say("Figures are as old as")))
         )  # fmt: skip
-        never = model.ValueMap(options={"0": model.ValueMappingResult(text=self.say("never"), color=BAD, index=0)})
+        never = mapped({"0": (self.say("never"), BAD)})
         for number, (words, query) in enumerate(BLIND.items(), 1):
             name = chr(65 + number)
-            panel = panel.with_target(_instant(query, name).legend_format(self.say(words))).override_by_query(
+            panel = panel.with_target(instant(query, name).legend_format(self.say(words))).override_by_query(
                 name,
                 [
                     model.DynamicConfigValue(id_val="unit", value="dateTimeAsIso"),
@@ -199,18 +217,20 @@ class Board:
 
     def number(
         self, title: str, description: str, query: str, *, unit: str = "short", steps: tuple[Step, ...] = PLAIN,
-        width: int = 4, height: int = 4, empty: str = UNKNOWN, link: Any = None, decimals: int | None = None,
+        width: int = 4, height: int = 4, empty: str = "", link: Any = None, decimals: int | None = None,
+        words: Words | None = None,
     ) -> None:  # fmt: skip
-        """One number, large, its colour by thresholds."""
+        """One number, large, its colour by thresholds, or a state in `words`. Without a value it says that it is not
+        known; why (`empty`) stands in the description, where there is room for it."""
         panel = (
-            stat.Panel().with_target(_instant(query)).unit(unit).thresholds(_thresholds(steps))
-            .mappings([self._not_known(empty)])
+            stat.Panel().with_target(instant(query)).unit(unit).thresholds(thresholds(steps))
+            .mappings([*([self._states(words)] if words else []), not_known(self.say(_SHORT))])
             .color_mode(shown.BigValueColorMode.BACKGROUND).graph_mode(shown.BigValueGraphMode.NONE)
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
         )  # fmt: skip
         if decimals is not None:
             panel = panel.decimals(decimals)
-        self._put(panel.data_links([link or self._next("")]), title, description, width, height, empty)
+        self._put(panel.data_links([link or self._next("")]), title, description, width, height, _SHORT, empty)
 
     def series(
         self, title: str, description: str, queries: dict[str, str], *, unit: str, width: int = 12, height: int = 8,
@@ -226,12 +246,10 @@ class Board:
             .tooltip(common.VizTooltipOptions().mode(shown.TooltipDisplayMode.MULTI).sort(shown.SortOrder.DESCENDING))
         )  # fmt: skip
         for number, (legend, query) in enumerate(queries.items()):
-            words = legend if "{{" in legend else self.say(legend)
-            panel = panel.with_target(
-                prometheus.Dataquery().expr(query).range().legend_format(words).ref_id(chr(65 + number))
-            )
+            words = self._legend(legend)
+            panel = panel.with_target(over(query, words, chr(65 + number)))
         if steps:
-            panel = panel.thresholds(_lines(steps)).thresholds_style(
+            panel = panel.thresholds(lines(steps)).thresholds_style(
                 common.GraphThresholdsStyleConfig().mode(shown.GraphThresholdsStyleMode.DASHED)
             )
         if stacked:
@@ -240,6 +258,8 @@ class Board:
             panel = panel.min(least)
         if most is not None:
             panel = panel.max(most)
+        for legend in queries:
+            panel = self._named(panel, legend)
         panel = panel.data_links([link or self._next(" ".join(queries))])
         self._put(panel, title, description, width, height, empty)
 
@@ -250,21 +270,17 @@ class Board:
     ) -> None:  # fmt: skip
         """States over time: a value's word and colour. `rest` is a line for all that `query` leaves out: its words, what
         tells whether they are known, and their value while they are."""
-        options = {
-            value: model.ValueMappingResult(text=self.say(word), color=color, index=number)
-            for number, (value, (word, color)) in enumerate(words.items())
-        }
+        nothing = f'vector(-1), "{legend[2:].partition("}")[0]}", "{self.say(UNKNOWN)}", "", ""'
+        query = query if rest else f"{query} or on () label_replace({nothing})"
         panel = (
-            statetimeline.Panel().with_target(prometheus.Dataquery().expr(query).range().legend_format(legend).ref_id("A"))
-            .unit("short").mappings([model.ValueMap(options=options)]).fill_opacity(80).row_height(0.9)
-            .thresholds(_thresholds(((None, GRAY),))).show_value(shown.VisibilityMode.NEVER).merge_values(True)
+            statetimeline.Panel().with_target(over(query, legend, "A"))
+            .unit("short").mappings([self._states(words)]).fill_opacity(80).row_height(0.9)
+            .thresholds(thresholds(((None, GRAY),))).show_value(shown.VisibilityMode.NEVER).merge_values(True)
         )  # fmt: skip
         if rest:
             says, series, value = rest
-            others = f"{value} * group({series}) or on () 0 * group(last_over_time({series}[$__range] @ end())) - 1"
-            panel = panel.with_target(
-                prometheus.Dataquery().expr(others).range().legend_format(self.say(says)).ref_id("B")
-            )
+            others = f"{value} * group({series}) or on () 0 * group(last_over_time({series}[$__range] @ end())) - 1 or on () vector(-1)"
+            panel = panel.with_target(over(others, self.say(says), "B"))
         self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
     def heat(
@@ -296,65 +312,103 @@ class Board:
         """The present values as bars beside each other; `none` is said where there is no bar though `known`."""
         first = legend[2:].partition("}")[0]
         panel = (
-            bargauge.Panel().with_target(_instant(self._or_said(query, first, none)).legend_format(legend)).unit(unit)
-            .min(least).mappings([self._not_known(empty)])
+            bargauge.Panel().with_target(instant(self._or_said(query, first, none)).legend_format(self._legend(legend))).unit(unit)
+            .min(least).mappings([not_known(self.say(empty))])
             .orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
-            .thresholds(_thresholds(steps))
+            .thresholds(thresholds(steps))
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
         )  # fmt: skip
         if most is not None:
             panel = panel.max(most)
+        panel = self._named(panel, legend)
         self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
     def table(
-        self, title: str, description: str, query: str, columns: dict[str, str], *, unit: str = "short", width: int = 24,
-        height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = UNKNOWN, links: dict[str, Any] | None = None,
-        none: tuple[str, str] | None = None,
+        self, title: str, description: str, query: str | tuple[str, ...], columns: dict[str, str], *, unit: str = "short",
+        width: int = 24, height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = UNKNOWN,
+        links: dict[str, Any] | None = None, none: tuple[str, str] | None = None, words: Words | None = None,
+        widths: dict[str, int] | None = None, hidden: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        """The present series as rows. `columns` are labels and their titles, in order; the value is `Value`; `links`
-        by column; `none` is a row that is said where there is no other though `known`."""
-        query = self._or_said(query, next(iter(columns)), none)
-        keep = {name: number for number, name in enumerate(columns)}
+        """The present series as rows. `columns` are labels and their titles, in order; the value is `Value`, in `words`
+        where it is a state; `links` by column; `none` is a row that is said where there is no other though `known`.
+        `hidden` columns are there for links. Of several queries, joined by their labels, values are `Value #A` and on."""
+        queries = (query,) if isinstance(query, str) else query
+        hidden = (*hidden, *(("site",) if "name" in columns and "site" not in columns else ()))
+        fields = (*columns, *hidden)
         organize = {
-            "renameByName": {name: self.say(words) for name, words in columns.items()},
-            "indexByName": keep,
-            "includeByName": dict.fromkeys(columns, True),
+            "renameByName": {name: self.say(title) for name, title in columns.items()},
+            "indexByName": {name: number for number, name in enumerate(fields)},
+            "includeByName": dict.fromkeys(fields, True),
         }
         panel = (
-            table.Panel().with_target(_instant(query).format(PromQueryFormat.TABLE)).unit(unit)
-            .thresholds(_thresholds(steps)).filterable(True).cell_height(shown.TableCellHeight.SM)
-            .with_transformation(
-                model.DataTransformerConfig(
-                    id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
-                )
-            )
-            .with_transformation(model.DataTransformerConfig(id_val="organize", options=organize))
+            table.Panel().unit(unit).thresholds(thresholds(steps)).filterable(True).cell_height(shown.TableCellHeight.SM)
         )  # fmt: skip
-        if "Value" in columns:
-            colored = [model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"})]
-            panel = panel.override_by_name(self.say(columns["Value"]), colored)
-        given = links or {}
-        for column, link in {**self._row_links(columns), **given}.items():
-            value = [{"title": link.build().title, "url": link.build().url}]
+        for number, each in enumerate(queries):
+            said = self._or_said(each, next(iter(columns)), none) if number == 0 else each
+            panel = panel.with_target(instant(said, chr(65 + number)).format(PromQueryFormat.TABLE))
+        if len(queries) > 1:
+            panel = panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        for name, options in (("filterFieldsByName", {"include": {"names": list(fields)}}), ("organize", organize)):
+            panel = panel.with_transformation(model.DataTransformerConfig(id_val=name, options=options))
+        for column, title_of in columns.items():
+            value = column.startswith("Value")
+            mapping = self._states(words) if value and words else self._label_words(column)
+            # An empty cell is not an empty table. Grafana before 9.5 knows the cell's colour by displayMode.
+            look = {"custom__cellOptions": {"type": "color-text"}, "custom__displayMode": "color-text"}
             panel = panel.override_by_name(
-                self.say(columns[column]), [model.DynamicConfigValue(id_val="links", value=value)]
+                self.say(title_of),
+                own(
+                    noValue=" ", **(look if value or column == "severity" else {}), **({"mappings": [mapping]} if mapping else {}),
+                    **({"custom__width": widths[column]} if widths and column in widths else {}),
+                ),
+            )  # fmt: skip
+        for column in hidden:
+            panel = panel.override_by_name(column, own(custom__hidden=True))
+        for column, link in {**self._row_links(columns), **(links or {})}.items():
+            built = link.build()
+            panel = panel.override_by_name(
+                self.say(columns[column]), own(links=[{"title": built.title, "url": built.url}])
             )
         self._put(panel, title, description, width, height, empty)
 
-    def alerts(self, title: str, description: str, *, width: int = 12, height: int = 8) -> None:
-        """What fires now, within the scope of this board, the gravest first."""
-        fires = _alerting(self.name)
-        graver = " or ".join(f'{rank} * {fires[:-1]},severity="{severity}"}}' for severity, rank in SEVERITIES.items())
+    def _label_words(self, label: str) -> Any:
+        """The mapping of a label whose values are known; None for another."""
+        if label == "alertname":
+            return mapped({name: (words[self.language == "vi"], "") for name, words in ALERTS.items()})
+        colors = SEVERITY_COLORS if label == "severity" else {}
+        found = {value: (self.say(words), colors.get(value, "")) for value, words in WORDS.get(label, {}).items()}
+        return mapped(found) if found else None
+
+    def alerts(
+        self,
+        title: str,
+        description: str,
+        *,
+        width: int = 12,
+        height: int = 8,
+        severities: tuple[str, ...] = tuple(SEVERITIES),
+    ) -> None:
+        """What fires now, within the scope of this board, the gravest first, with whom it is about and since when."""
+        matchers = f'alertname!="HaidangWatchdog"{_SCOPES.get(self.name, "")}'
+        about = "|".join(severities)
+        fires = f'ALERTS{{alertstate="firing",severity=~"{about}",{matchers}}}'
+        ranks = " or ".join(
+            f'{SEVERITIES[severity]} * ALERTS{{alertstate="firing",severity="{severity}",{matchers}}}'
+            for severity in severities
+        )
+        since = f"(time() - ALERTS_FOR_STATE{{{matchers}}}) * ignoring (alertstate) group_right () {fires}"
         self.table(
-            title, description, f"sort_desc({graver})",
-            {"alertname": "Alert", "severity": "Severity", "site": "Site", "circuit": "Circuit", "device": "Device"},
-            width=width, height=height, none=("Nothing fires.", SEEN_AND_EVALUATED), empty="Not known: the rules of alerts are not evaluated.",
+            title, description, (f"sort_desc({_about(f'({ranks})')})", _about(f"({since})")),
+            {"alertname": "Alert", "severity": "Severity", "name": "Site", "circuit": "Circuit", "device": "Device", "agent": "Agent",
+             "Value #B": "For"},
+            width=width, height=height, unit="dthms", hidden=("Value #A",), none=("Nothing fires.", SEEN_AND_EVALUATED),
+            empty="Not known: the rules of alerts are not evaluated.", widths={"severity": 110, "Value #B": 110},
         )  # fmt: skip
 
-    def words(self, title: str, description: str, markdown: str, *, width: int = 24, height: int = 3) -> None:
-        """Text for people."""
-        panel = text.Panel().mode(TextMode.MARKDOWN).content(self.say(markdown))
-        self._put(panel, title, description, width, height)
+
+def _given(label: str) -> dict[str, str]:
+    variable = "site" if label == "name" else label
+    return {variable: f"${{__data.fields.{variable}}}"}
 
 
 def uid(name: str, language: str) -> str:
@@ -362,22 +416,8 @@ def uid(name: str, language: str) -> str:
     return f"haidang-{name}-{language}"
 
 
-def _instant(query: str, name: str = "A") -> Any:
-    return prometheus.Dataquery().expr(query).instant().ref_id(name)
-
-
-def _thresholds(steps: tuple[Step, ...]) -> Any:
-    """With gray below them all: Grafana shows the lowest where there is no value."""
-    return _lines(((None, GRAY), *((LOWEST if value is None else value, color) for value, color in steps)))
-
-
-def _lines(steps: tuple[Step, ...]) -> Any:
-    made = [model.Threshold(value=value, color=color) for value, color in steps]
-    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(made)
-
-
+_SHORT = "Not known"
 _NEVER = "Not known: for three days Prometheus has had nothing of the collector."
-SEVERITIES = {"critical": 3, "warning": 2, "info": 1}
 # Label of a series → the board that shows one of it.
 _NEXT = {
     "circuit": "circuit", "device": "device", "service": "services", "agent": "agents", "figure": "plan", "site": "site",
@@ -398,5 +438,6 @@ _SCOPES = {
 }  # fmt: skip
 
 
-def _alerting(name: str) -> str:
-    return f'ALERTS{{alertstate="firing",alertname!="HaidangWatchdog"{_SCOPES.get(name, "")}}}'
+def _about(alerts: str) -> str:
+    """Alerts with the names of their sites, and those of no site."""
+    return f"({named(alerts)} or ({alerts} unless on (site) haidang_site_info))"

@@ -2,6 +2,7 @@
 
 from dashboards.shared import Board
 from dashboards.states import BAD, GOOD, GRAY, PLAIN, UP, WARN, at_least, counted, in_the_past, over_time, share
+from dashboards.words import ANSWERS, REACHED
 
 TITLE = "Site"
 DESCRIPTION = "One agency: reachability, circuits, devices, agents, workstations, the plan."
@@ -11,7 +12,12 @@ def build(board: Board) -> None:
     board.choose("site", "Site", "label_values(haidang_site_info, site)", several=False)
     of = '{site="$site"}'
     board.number(
-        "State", "Whether the center reaches it.", f"haidang_site_up{of}", steps=UP, empty="Nothing tells of it."
+        "State",
+        "Whether the center reaches it.",
+        f"haidang_site_up{of}",
+        steps=UP,
+        words=REACHED,
+        empty="Nothing tells of it.",
     )
     board.number("Availability over the time shown", "Share of the measured part of the time shown in which it was reached.",
                  f"avg_over_time(haidang_site_up{of}[$__range])", unit="percentunit", decimals=3,
@@ -34,9 +40,9 @@ def build(board: Board) -> None:
     board.alerts("Alerts", "What fires here now, the gravest first.", width=24, height=5)
     board.row("The way there")
     board.table("Circuits", "Those that end here.",
-                "haidang_circuit_up * on (circuit) group_left (device, interface) haidang_circuit_end_info" + of,
-                {"circuit": "Circuit", "carrier": "Carrier", "device": "Device", "interface": "Port", "Value": "Up"},
-                width=12, steps=UP, empty="No circuit with a registered port ends here.",
+                f"haidang_circuit_end_info{of} * on (circuit) group_left () haidang_circuit_up",
+                {"circuit": "Circuit", "carrier": "Carrier", "device": "Device", "interface": "Port", "Value": "State"},
+                width=12, steps=UP, words=REACHED, empty="No circuit with a registered port ends here.",
                 links={"circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")})  # fmt: skip
     board.series("Round trip from the center", "Median over five minutes.",
                  {"{{agent}}": 'target:haidang_path_round_trip:median5m{target="$site"}'}, unit="s", least=0,
@@ -45,7 +51,7 @@ def build(board: Board) -> None:
                  {"{{agent}}": 'target:haidang_path_loss:ratio5m{target="$site"}'}, unit="percentunit", least=0,
                  steps=share(0.02, 0.1), empty="No probe asks it: give it an address.")  # fmt: skip
     board.table("Devices", "Whether they answer over SNMP.", f"haidang_device_up{of}",
-                {"device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP,
+                {"device": "Device", "agent": "Agent", "Value": "Answers"}, width=12, steps=UP, words=ANSWERS,
                 empty="No device here is polled.",
                 links={"device": board.link("device", "Device", device="${__data.fields.device}")})  # fmt: skip
     board.row("The plan")

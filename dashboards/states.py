@@ -47,6 +47,11 @@ def counted(condition: str, known: str) -> str:
     return f"count({condition}) or 0 * count({known})"
 
 
+def named(query: str) -> str:
+    """Series of sites with the `name` of each, from the registry."""
+    return f"{query} * on (site) group_left (name) haidang_site_info"
+
+
 def over_time(series: str, by: str) -> str:
     """A state over time, -1 wherever nothing tells of what was told of in the time shown."""
     return f"({series} + 0 or on ({by}) 0 * last_over_time({series}[$__range] @ end()) - 1)"

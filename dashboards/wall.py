@@ -1,7 +1,19 @@
 """Province wall: for a screen on the wall, readable from five metres: few panels, large."""
 
 from dashboards.shared import Board
-from dashboards.states import GRAY, JUDGED, NONE_WANTED, PLAIN, STATES, UP, at_least, not_always, over_time_of, share
+from dashboards.states import (
+    GRAY,
+    JUDGED,
+    NONE_WANTED,
+    PLAIN,
+    STATES,
+    UP,
+    at_least,
+    named,
+    not_always,
+    over_time_of,
+    share,
+)
 
 TITLE = "Province wall"
 DESCRIPTION = "For a screen on the wall: what is down, since when and why; the worst links; the plan."
@@ -23,31 +35,32 @@ def build(board: Board) -> None:
     board.number("Open outages", "Failures that are not over, planned work left out.",
                  f'count(haidang_outage_open{{planned="0"}}) or 0 * max({JUDGED})', steps=NONE_WANTED, link=wan)  # fmt: skip
     cause = f"cause_{board.language}"
+    opened = named('haidang_outage_open{planned="0"}')
     board.table(
         "Active outages", "One row a failure: where, why, since when, who is behind it.",
         "sort_desc((time() - haidang_outage_start_timestamp_seconds)"
-        f" * on (outage) group_left ({cause}) haidang_outage_info"
-        " * on (outage) group_left (kind, site, circuit, carrier) haidang_outage_open{planned=\"0\"})",
-        {"site": "Site", "circuit": "Circuit", "carrier": "Carrier", cause: "Cause", "Value": "For"},
-        unit="s", width=24, height=9, steps=share(300, 3600), none=("No outage is open.", JUDGED),
-        empty="Not known: the collector does not tell of outages.",
-        links={"site": site, "circuit": board.link("circuit", "Circuit", circuit="${__data.fields.circuit}")},
+        f" * on (outage) group_left ({cause}) haidang_outage_info * on (outage) group_left (kind, site, circuit, carrier)"
+        f" {opened})",
+        {"name": "Site", "circuit": "Circuit", "carrier": "Carrier", cause: "Cause", "Value": "For"},
+        unit="dthms", width=14, height=7, steps=share(300, 3600), none=("No outage is open.", JUDGED),
+        empty="Not known: the collector does not tell of outages.", links={"name": site}, widths={"Value": 110},
     )  # fmt: skip
-    board.alerts("Alerts", "What fires now, the gravest first.", width=24, height=7)
-    board.bars(
-        "Worst links", "Circuits and sites whose probes lost most in ten minutes.",
-        "topk(8, target:haidang_path_loss:ratio10m > 0.005)", "{{target}}", unit="percentunit", width=12, height=9,
-        steps=share(0.02, 0.1), most=1, none=("No link loses more than half a percent.", "target:haidang_path_loss:ratio10m"),
-        empty="Not known: no probe has measured for ten minutes.",
+    board.alerts("Alerts somebody must act on", "What fires now, the gravest first.", width=10, height=7,
+                 severities=("critical", "warning"))  # fmt: skip
+    board.timeline(
+        "Sites over the day", "Each site that was not up all the time.",
+        named(over_time_of("haidang_site_up", "site", not_always("haidang_site_up"))), "{{name}}",
+        STATES, width=14, height=7, rest=("All other sites", "haidang_site_up", 1),
+        link=board.link("site", "Site", site="${__field.labels.site}"),
     )  # fmt: skip
     board.bars(
         "The plan", "How far the province meets each figure of the plan.", 'haidang_plan_ratio{level="all"}', "{{figure}}",
-        unit="percentunit", width=12, height=9, steps=at_least(0.5, 0.8), most=1, link=board.link("plan", "The plan"),
+        unit="percentunit", width=10, height=7, steps=at_least(0.5, 0.8), most=1, link=board.link("plan", "The plan"),
         empty="No figures yet: the collector makes them each minute once a registry is loaded.",
     )  # fmt: skip
-    board.timeline(
-        "Sites over the day", "Each site that was not up all the time.",
-        over_time_of("haidang_site_up", "site", not_always("haidang_site_up")), "{{site}}",
-        STATES, height=8, rest=("All other sites", "haidang_site_up", 1),
-        link=board.link("site", "Site", site="${__field.labels.site}"),
+    board.bars(
+        "Worst links", "Circuits and sites whose probes lost most in ten minutes.",
+        "topk(8, target:haidang_path_loss:ratio10m > 0.005)", "{{target}}", unit="percentunit", width=24, height=5,
+        steps=share(0.02, 0.1), most=1, none=("No link loses more than half a percent.", "target:haidang_path_loss:ratio10m"),
+        empty="Not known: no probe has measured for ten minutes.",
     )  # fmt: skip

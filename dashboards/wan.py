@@ -13,6 +13,7 @@ from dashboards.states import (
     WARN,
     at_least,
     in_the_past,
+    named,
     not_always,
     over_time_of,
     share,
@@ -84,8 +85,9 @@ def build(board: Board) -> None:
         steps=share(0.02, 0.1), least=0, empty="No probe runs along these circuits: give their ends addresses.",
     )  # fmt: skip
     board.series(
-        "Loss by direction", "Packets a second that were lost there and back (STAMP knows which).",
-        {"{{target}} {{direction}}": "topk(10, target_direction:haidang_path_lost:rate5m)"}, unit="pps",
+        "Loss by direction", "Packets a minute that were lost there and back (STAMP knows which).",
+        {f"{{{{target}}}} {direction}": f'topk(5, 60 * target_direction:haidang_path_lost:rate5m{{direction="{direction}"}})'
+         for direction in ("there", "back")}, unit="none",
         least=0, empty="No path is measured with STAMP: give sites a stamp_port.",
     )  # fmt: skip
     board.series(
@@ -108,8 +110,8 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.table(
         "Top talkers", "Ports with most traffic now, both directions together.",
-        "topk(15, sum by (site, device, interface) (interface:haidang_interface_octets:rate5m))",
-        {"site": "Site", "device": "Device", "interface": "Port", "Value": "Traffic"}, unit="Bps", width=12,
+        named("topk(15, sum by (site, device, interface) (interface:haidang_interface_octets:rate5m))"),
+        {"name": "Site", "device": "Device", "interface": "Port", "Value": "Traffic"}, unit="Bps", width=12,
         empty="No port is polled.", links={"device": board.link("device", "Device", device="${__data.fields.device}")},
     )  # fmt: skip
     board.series(

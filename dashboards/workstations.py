@@ -1,7 +1,7 @@
 """Workstations: what machines there are, and in what state."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, WARN, share
+from dashboards.states import BAD, GOOD, NONE_WANTED, PLAIN, WARN, named, share
 
 TITLE = "Workstations"
 DESCRIPTION = "Machines of the inventory: systems, protection, disks, memory, what is missing."
@@ -37,26 +37,26 @@ def build(board: Board) -> None:
                "{{manufacturer}} {{model}}", unit="short", width=8, empty=none)  # fmt: skip
     board.bars("Kinds", "Desktops, laptops, servers, virtual machines.",
                f"sort_desc(count by (chassis) (haidang_workstation_info{{{of}}}))", "{{chassis}}", unit="short", width=8, empty=none)  # fmt: skip
-    board.table("Failing disks", "To be replaced.", f"{disks} == 0",
-                {"site": "Site", "agent": "Machine", "disk": "Disk"}, width=12, empty=none, none=("No disk foretells its failure.", disks),
-                links={"site": site})  # fmt: skip
-    board.table("Without protection", "By site.", f"sort_desc(site:haidang_workstations_unprotected:count{{{of}}})",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every machine is protected.", protected),
-                links={"site": site})  # fmt: skip
-    board.table("System past its support", "By site.", f"sort_desc(site:haidang_workstations_unsupported:count{{{of}}})",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every system is supported.", supported),
-                links={"site": site})  # fmt: skip
+    board.table("Failing disks", "To be replaced.", named(f"({disks} == 0)"),
+                {"name": "Site", "agent": "Machine", "disk": "Disk"}, width=12, empty=none, none=("No disk foretells its failure.", disks),
+                links={"name": site})  # fmt: skip
+    board.table("Without protection", "By site.", named(f"sort_desc(site:haidang_workstations_unprotected:count{{{of}}})"),
+                {"name": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every machine is protected.", protected),
+                links={"name": site})  # fmt: skip
+    board.table("System past its support", "By site.", named(f"sort_desc(site:haidang_workstations_unsupported:count{{{of}}})"),
+                {"name": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("Every system is supported.", supported),
+                links={"name": site})  # fmt: skip
     board.bars("Updates that wait", "The sites with most, security updates alone.",
-               f"topk(15, sum by (site) (haidang_workstation_updates_security_pending{{{of}}}))", "{{site}}", unit="short",
+               named(f"topk(15, sum by (site) (haidang_workstation_updates_security_pending{{{of}}}))"), "{{name}}", unit="short",
                steps=share(10, 100), empty=none)  # fmt: skip
     board.bars("Coverage", "Share of the devices on a site's networks that are in inventory or registry, the worst first.",
-               f"bottomk(15, haidang_inventory_coverage_ratio{{{of}}})", "{{site}}", unit="percentunit", most=1,
+               named(f"bottomk(15, haidang_inventory_coverage_ratio{{{of}}})"), "{{name}}", unit="percentunit", most=1,
                steps=((None, BAD), (0.8, WARN), (0.95, GOOD)),
                empty="No agent looks at its networks (sources.lan).")  # fmt: skip
-    board.table("New on sensitive networks", "Devices first seen within 24 hours.", f"haidang_network_devices_new{{{of}}} > 0",
-                {"site": "Site", "Value": "Devices"}, width=12, steps=NONE_WANTED, empty="No agent looks at its networks (sources.lan).",
+    board.table("New on sensitive networks", "Devices first seen within 24 hours.", named(f"(haidang_network_devices_new{{{of}}} > 0)"),
+                {"name": "Site", "Value": "Devices"}, width=12, steps=NONE_WANTED, empty="No agent looks at its networks (sources.lan).",
                 none=("Nothing is new.", f"haidang_network_devices_new{{{of}}}"),
-                links={"site": site})  # fmt: skip
-    board.table("Claimed by two sites", "Machines that two sites say are theirs.", f"haidang_inventory_machines_disputed{{{of}}} > 0",
-                {"site": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("No machine is in dispute.", machines),
-                links={"site": site})  # fmt: skip
+                links={"name": site})  # fmt: skip
+    board.table("Claimed by two sites", "Machines that two sites say are theirs.", named(f"(haidang_inventory_machines_disputed{{{of}}} > 0)"),
+                {"name": "Site", "Value": "Machines"}, width=12, steps=NONE_WANTED, empty=none, none=("No machine is in dispute.", machines),
+                links={"name": site})  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -98,15 +98,15 @@ def show(panel: Mapping[str, Any], answers: list[Result], period: tuple[float, f
         value = _value(found[0][1][0])
         if value != value:
             made.empty = defaults.get("noValue", "–")
-        made.number, made.color = shown(value, unit), _color(value, steps)
+        made.number, made.color = _said(value, unit, steps, defaults.get("mappings", ()))
     elif kind == "bars":
-        _bars(made, found, unit, steps, defaults)
+        _bars(made, found, unit, steps, panel)
     elif kind == "table":
-        _table(made, panel, found[0][1], unit, steps)
+        _table(made, panel, found, unit, steps)
     elif kind == "states":
         _states(made, found, defaults, period)
     else:
-        _lines(made, found, unit, period)
+        _lines(made, found, unit, period, panel)
     return made
 
 
@@ -122,6 +122,31 @@ def _color(value: float, steps: list[dict[str, Any]]) -> str:
     return fitting[-1] if fitting else ""
 
 
+def _word(value: str, mappings: Iterable[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """(words, colour) of a value that a mapping names."""
+    for mapping in mappings:
+        found = mapping["options"].get(value) if mapping["type"] == "value" else None
+        if found:
+            return found["text"], found.get("color") or ""
+    return None
+
+
+def _said(
+    value: float, unit: str, steps: list[dict[str, Any]], mappings: Iterable[Mapping[str, Any]]
+) -> tuple[str, str]:
+    """A number in its words or its unit, and its colour."""
+    return _word(f"{value:g}", mappings) or (shown(value, unit), _color(value, steps))
+
+
+def _own(panel: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a field or query of a panel has of its own, by its name; of several overrides together."""
+    found: dict[str, dict[str, Any]] = {}
+    for override in panel["fieldConfig"].get("overrides", ()):
+        given = found.setdefault(override["matcher"]["options"], {})
+        given.update({each["id"]: each["value"] for each in override["properties"]})
+    return found
+
+
 def _name(target: Mapping[str, Any], series: Mapping[str, Any]) -> str:
     legend = target.get("legendFormat") or "{{__name__}}"
     return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda label: str(series["metric"].get(label[1], "")), legend).strip()
@@ -132,10 +157,13 @@ def _bars(
     found: list[tuple[dict[str, Any], Result]],
     unit: str,
     steps: list[dict[str, Any]],
-    defaults: dict[str, Any],
+    panel: Mapping[str, Any],
 ) -> None:
+    defaults, own = panel["fieldConfig"]["defaults"], _own(panel)
     for target, result in found:
-        values = [(_name(target, series), _value(series)) for series in result[:_MOST_ROWS]]
+        names = [_name(target, series) for series in result[:_MOST_ROWS]]
+        called = [own.get(name, {}).get("displayName", name) for name in names]
+        values = list(zip(called, map(_value, result), strict=False))
         least = defaults.get("min") or 0.0
         most = defaults.get("max") or max((value for _, value in values), default=1.0) or 1.0
         for name, value in values:
@@ -152,40 +180,50 @@ def _head(
     steps: list[dict[str, Any]],
 ) -> None:
     """Values with their names, of which each query may have a unit, colour and words of its own."""
-    own = {
-        override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
-        for override in panel["fieldConfig"].get("overrides", ())
-    }
+    own = _own(panel)
     for target, result in found:
         given = own.get(target["refId"], {})
-        words = given.get("mappings", [{"options": {}}])[0]["options"]
         for series in result:
             value = _value(series)
-            word = words[f"{value:g}"]["text"] if f"{value:g}" in words else shown(value, given.get("unit", unit))
-            color = given["color"]["fixedColor"] if "color" in given else _color(value, steps)
+            word, color = _said(value, given.get("unit", unit), steps, given.get("mappings", ()))
+            color = given["color"]["fixedColor"] if "color" in given else color
             made.rows.append([Cell(_name(target, series)), Cell(word, color=color)])
 
 
-def _table(made: Shown, panel: Mapping[str, Any], result: Result, unit: str, steps: list[dict[str, Any]]) -> None:
+def _table(
+    made: Shown,
+    panel: Mapping[str, Any],
+    found: list[tuple[dict[str, Any], Result]],
+    unit: str,
+    steps: list[dict[str, Any]],
+) -> None:
+    """Rows in the order of the first query; what others tell of the same labels stands in the same row."""
     columns, titles = _columns(panel)
-    links = _links(panel, titles)
+    links, own = _links(panel, titles), _own(panel)
+    columns = [name for name in columns if not own.get(name, {}).get("custom.hidden")]
     made.head = [titles[name] for name in columns]
-    for series in result[:_MOST_ROWS]:
-        row = []
+    several = len(panel["targets"]) > 1
+    rows: dict[frozenset[tuple[str, str]], dict[str, float]] = {}
+    for target, result in found:
+        for series in result[:_MOST_ROWS]:
+            labels = frozenset((key, value) for key, value in series["metric"].items() if key != "__name__")
+            rows.setdefault(labels, {})[f"Value #{target['refId']}" if several else "Value"] = _value(series)
+    for labels, values in rows.items():
+        metric, row = dict(labels), []
         for name in columns:
-            if name == "Value":
-                value = _value(series)
-                row.append(Cell(shown(value, unit), color=_color(value, steps)))
+            mappings = own.get(titles[name], {}).get("mappings", ())
+            if name.startswith("Value"):
+                text, color = _said(values[name], unit, steps, mappings) if name in values else ("", "")
             else:
-                text = str(series["metric"].get(name, ""))
-                row.append(Cell(text, _address(links.get(name, ""), series["metric"])))
+                text, color = _word(metric.get(name, ""), mappings) or (metric.get(name, ""), "")
+            row.append(Cell(text, _address(links.get(name, ""), metric), color))
         made.rows.append(row)
 
 
 def _columns(panel: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     organize = next(each["options"] for each in panel["transformations"] if each["id"] == "organize")
     order = sorted(organize["indexByName"], key=organize["indexByName"].__getitem__)
-    return order, organize["renameByName"]
+    return order, {name: organize["renameByName"].get(name, name) for name in order}
 
 
 def _links(panel: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, str]:
@@ -208,6 +246,8 @@ def _address(grafana: str, labels: Mapping[str, str]) -> str:
         f"var-{name}": labels.get(label, "")
         for name, label in re.findall(r"&var-(\w+)=\$\{__(?:data\.fields|field\.labels)\.(\w+)\}", grafana)
     }
+    if "" in given.values():
+        return ""
     return f"/console/boards/{found[1]}?{urlencode({'language': found[2], **given})}"
 
 
@@ -215,8 +255,20 @@ def _points(series: Mapping[str, Any]) -> list[tuple[float, float]]:
     return [(float(at), float(value)) for at, value in series.get("values", ()) if value not in ("NaN", "+Inf", "-Inf")]
 
 
-def _lines(made: Shown, found: list[tuple[dict[str, Any], Result]], unit: str, period: tuple[float, float]) -> None:
-    named = [(_name(target, series), _points(series)) for target, result in found for series in result]
+def _lines(
+    made: Shown,
+    found: list[tuple[dict[str, Any], Result]],
+    unit: str,
+    period: tuple[float, float],
+    panel: Mapping[str, Any],
+) -> None:
+    own = _own(panel)
+    named = [
+        (own.get(name, {}).get("displayName", name), _points(series))
+        for target, result in found
+        for series in result
+        for name in [_name(target, series)]
+    ]
     drawn = [(name, points) for name, points in named if points][:_MOST_LINES]
     values = [value for _, points in drawn for _, value in points]
     if not values:

@@ -24,6 +24,11 @@ def shown(value: float, unit: str) -> str:
         return "–"
     if unit == "dateTimeAsIso":
         return datetime.fromtimestamp(value / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if unit.startswith("suffix:"):
+        return f"{_digits(value)}{unit.removeprefix('suffix:')}"
+    if unit == "dthms":
+        seconds = round(abs(value))
+        return f"{'-' if value < 0 else ''}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     if unit == "percentunit":
         return f"{_digits(value * 100)} %"
     if unit == "s":
