@@ -37,6 +37,7 @@ lint: $(INSTALLED)  ## style, types, import contract
 
 docs: $(INSTALLED)  ## write the generated references anew
 	@$(BIN)/python tools/references.py
+	@$(BIN)/python -m tools.runbooks
 
 dashboards: $(INSTALLED)  ## build Grafana's dashboards anew
 	@$(BIN)/python -m dashboards

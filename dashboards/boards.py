@@ -17,7 +17,8 @@ from dashboards import (
     wan,
     workstations,
 )
-from dashboards.shared import LANGUAGES, Board
+from dashboards.layout import LANGUAGES
+from dashboards.shared import Board
 
 BOARDS: dict[str, ModuleType] = {
     "wall": wall, "wan": wan, "circuit": circuit, "site": site, "device": device, "appliances": appliances,

@@ -80,7 +80,12 @@ def marks(board: str, language: str) -> Iterator[Mark]:
         )
     if board == "device":
         uptime = 'haidang_device_uptime_seconds{device="$device"}'
-        yield Mark("Restarts", "{{device}}", f"1000 * (timestamp({uptime}) - {uptime})", GRAY)
+        yield Mark(
+            "Restarts",
+            "{{device}}",
+            f"1000 * (timestamp({uptime}) - {uptime} and {uptime} < 100 * $__interval_ms / 1000)",
+            GRAY,
+        )
     if board in _ALERTS:
         of = _ALERTS[board]
         began = f"last_over_time(ALERTS_FOR_STATE{{{of}}}[$__interval])"
@@ -109,5 +114,7 @@ def _began(of: str, language: str, planned: int = 0) -> str:
 
 
 def _ended(of: str) -> str:
-    """When an outage that is open no more was last."""
-    return f"1000 * {_latest(_open(of, 0))} unless on (outage) haidang_outage_open"
+    """When an outage that is open no more was last; that it is over is only known while the collector judges."""
+    return (
+        f"1000 * {_latest(_open(of, 0))} unless on (outage) haidang_outage_open and on () haidang_outages_judged == 1"
+    )

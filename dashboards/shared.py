@@ -1,4 +1,4 @@
-"""What every dashboard has in common, once: data source, colours, thresholds, units, links, empty states, layout.
+"""The panels of a board: numbers, lines, states, bars, tables, alerts; each with its state of nothing known.
 
 A dashboard is a function of a Board: it says in English what stands where, in reading order, and Board lays it out,
 numbers it, and puts it into the language that is built.
@@ -6,8 +6,6 @@ numbers it, and puts it into the language that is built.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from grafana_foundation_sdk.builders import (
@@ -21,169 +19,29 @@ from grafana_foundation_sdk.builders import (
     table,
     timeseries,
 )
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as shown
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.alerts import ALERTS
-from dashboards.marks import Annotation, Mark, marks
+from dashboards.layout import UNKNOWN, Layout
 from dashboards.parts import instant, lines, mapped, not_known, over, own, thresholds
 from dashboards.states import AGE, BAD, BLIND, GRAY, PLAIN, SEEN_AND_EVALUATED, Step, named
-from dashboards.texts import VIETNAMESE
 from dashboards.words import SEVERITY_COLORS, WORDS, Words
 
-LANGUAGES = ("en", "vi")
-WIDTH = 24
-DATA_SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-_TAG = "haidang"
-UNKNOWN = "Not known: nothing tells of it."
 SEVERITIES = {"critical": 3, "warning": 2, "info": 1}
+_SHORT = "Not known"
+_NEVER = "Not known: Prometheus has no figures"
+# Which alerts a board lists: those of what it shows.
+_SCOPES = {
+    "circuit": ',circuit=~"$circuit"', "site": ',site=~"$site"', "device": ',device=~"$device"',
+    "appliances": ',site=~"$site"', "workstations": ',site=~"$site"', "agents": ',site=~"$site"',
+}  # fmt: skip
 
 
-@dataclass
-class Board:
+class Board(Layout):
     """One dashboard of one language. `uid` is the same word in both, with the language behind it."""
-
-    name: str
-    title: str
-    description: str
-    language: str
-    refresh: str = "30s"
-    since: str = "now-6h"
-    builder: dashboard.Dashboard = field(init=False)
-    _number: int = 0
-    _x: int = 0
-    _y: int = 0
-    _line: int = 0
-
-    def __post_init__(self) -> None:
-        self.builder = (
-            dashboard.Dashboard(self.say(self.title))
-            .uid(uid(self.name, self.language))
-            .description(self.say(self.description))
-            .tags([_TAG, self.language])
-            .timezone("browser")
-            .time(self.since, "now")
-            .refresh(self.refresh)
-            .tooltip(model.DashboardCursorSync.CROSSHAIR)
-            .readonly()
-            .with_variable(dashboard.DatasourceVariable("datasource").label(self.say("Data source")).type("prometheus"))
-            .link(
-                dashboard.DashboardLink("Hải Đăng").type(model.DashboardLinkType.DASHBOARDS).tags([_TAG, self.language])
-                .as_dropdown(True).include_vars(False).keep_time(True)
-            )
-        )  # fmt: skip
-        for mark in marks(self.name, self.language):
-            self.builder.annotation(self._annotation(mark))
-
-    def _annotation(self, mark: Mark) -> Annotation:
-        """In the language of this board; its text leads to the site."""
-        text = mark.text
-        if mark.leads:
-            address = f"/d/{uid(mark.leads, self.language)}?var-{mark.leads}={{{{{mark.leads}}}}}"
-            text = f'{text} <a href="{address}">{self.say(_TITLES[mark.leads])}</a>'
-        return Annotation(DATA_SOURCE, self.say(mark.name), text, mark)
-
-    def say(self, english: str) -> str:
-        """In the language of this board. KeyError for a text nobody has translated."""
-        return english if self.language == "en" else VIETNAMESE[english]
-
-    def unit(self, word: str) -> str:
-        """A number and a word behind it, as Grafana says a unit of one's own."""
-        return f"suffix: {self.say(word)}"
-
-    def json(self) -> str:
-        """As it is committed."""
-        return JSONEncoder(sort_keys=True, indent=2).encode(self.builder.build()) + "\n"
-
-    # Variables
-
-    def choose(self, name: str, label: str, query: str, *, several: bool = True) -> None:
-        """A variable filled by a query (`label_values(...)`); what is chosen first is everything."""
-        made = (
-            dashboard.QueryVariable(name).label(self.say(label)).datasource(DATA_SOURCE).query(query)
-            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC)
-        )  # fmt: skip
-        if several:
-            made = made.multi(True).include_all(True).all_value(".*")
-        self.builder.with_variable(made)
-
-    # Layout
-
-    def row(self, title: str) -> None:
-        """A heading across."""
-        self._x, self._y = 0, self._y + self._line
-        self._line = 1
-        self._number += 1
-        place = model.GridPos(h=1, w=WIDTH, x=0, y=self._y)
-        self.builder.with_row(dashboard.Row(self.say(title)).grid_pos(place).id(self._number))
-        self._y += 1
-        self._line = 0
-
-    def _put(
-        self, panel: Any, title: str, description: str, width: int, height: int, empty: str = UNKNOWN, why: str = ""
-    ) -> None:
-        """Place it. `empty` is what it says when Prometheus answers nothing: never that all is well; `why` that may be."""
-        if self._x + width > WIDTH:
-            self._x, self._y = 0, self._y + self._line
-            self._line = 0
-        self._number += 1
-        place = model.GridPos(h=height, w=width, x=self._x, y=self._y)
-        self._x += width
-        self._line = max(self._line, height)
-        told = " ".join(self.say(words) for words in (description, why) if words)
-        panel = panel.title(self.say(title)).description(told).id(self._number).grid_pos(place)
-        self.builder.with_panel(panel.no_value(self.say(empty)).datasource(DATA_SOURCE))
-
-    def _legend(self, legend: str) -> str:
-        """Labels as they are, and the words between them in this language."""
-        parts = re.split(r"(\{\{\w+\}\})", legend)
-        return " ".join(part if part.startswith("{{") else self.say(part.strip()) for part in parts if part.strip())
-
-    def _named(self, panel: Any, legend: str) -> Any:
-        """Series that are called by a label of known values stand with the words of each."""
-        label = legend.strip("{}")
-        for value, words in WORDS.get(label, {}).items() if legend == f"{{{{{label}}}}}" else ():
-            panel = panel.override_by_name(value, own(displayName=self.say(words)))
-        return panel
-
-    def _states(self, words: Words) -> Any:
-        return mapped({value: (self.say(word), color) for value, (word, color) in words.items()})
-
-    def _or_said(self, query: str, label: str, none: tuple[str, str] | None) -> str:
-        """The query, or where it finds nothing while `known` (PromQL) is known, one series that says so in words."""
-        if none is None:
-            return query
-        words, known = none
-        return f'{query} or on () label_replace(0 * max({known}), "{label}", "{self.say(words)}", "", "")'
-
-    def link(self, to: str, label: str, **variables: str) -> Any:
-        """A link to another board with its variables set, the time kept."""
-        given = "".join(f"&var-{name}={value}" for name, value in variables.items())
-        address = f"/d/{uid(to, self.language)}?${{datasource:queryparam}}&${{__url_time_range}}{given}"
-        return dashboard.DashboardLink(self.say(label)).url(address)
-
-    def _next(self, legends: str) -> Any:
-        """Where a graph leads that says nothing else: to the board of what its series are of."""
-        for label, to in _NEXT.items():
-            if f"{{{{{label}}}}}" in legends and to != self.name:
-                variable = "site" if to == "agents" else label
-                given = {} if to == "plan" else {variable: f"${{__field.labels.{variable}}}"}
-                return self.link(to, _TITLES[to], **given)
-        return self.link(_LEADS[self.name], _TITLES[_LEADS[self.name]])
-
-    def _row_links(self, columns: dict[str, str]) -> dict[str, Any]:
-        """Where the cells of a table lead: to the board of what they name."""
-        named = {"site": "site", "name": "site", "circuit": "circuit", "device": "device", "service": "services"}
-        return {
-            label: self.link(to, _TITLES[to], **_given(label))
-            for label, to in named.items()
-            if label in columns and to != self.name
-        } or {next(iter(columns)): self.link(_LEADS[self.name], _TITLES[_LEADS[self.name]])}
-
-    # Panels
 
     def head(self) -> None:
         """How old what is shown is, or across the board since when the center is blind, and why."""
@@ -209,7 +67,7 @@ class Board:
         self._put(
             panel,
             "What the center sees",
-            "How old the newest figures are, and what the center is blind to.",
+            "How old the newest figures are, or since when (at most three days back) the center is blind.",
             24,
             3,
             _NEVER,
@@ -237,12 +95,12 @@ class Board:
         steps: tuple[Step, ...] | None = None, empty: str = UNKNOWN, link: Any = None, least: float | None = None,
         most: float | None = None, stacked: bool = False,
     ) -> None:  # fmt: skip
-        """Lines over time; `queries` by legend (of labels, as `{{circuit}}`)."""
+        """Lines over time; `queries` by legend (of labels, as `{{circuit}}`): the last and highest of each beside them."""
         panel = (
-            timeseries.Panel().unit(unit).line_width(1).fill_opacity(25 if stacked else 8)
+            timeseries.Panel().unit(unit).line_width(1).fill_opacity(25 if stacked else 0)
             .show_points(shown.VisibilityMode.NEVER)
-            .legend(common.VizLegendOptions().show_legend(True).display_mode(shown.LegendDisplayMode.LIST)
-                    .placement(shown.LegendPlacement.BOTTOM))
+            .legend(common.VizLegendOptions().show_legend(True).display_mode(shown.LegendDisplayMode.TABLE)
+                    .placement(shown.LegendPlacement.RIGHT).calcs(["lastNotNull", "max"]))
             .tooltip(common.VizTooltipOptions().mode(shown.TooltipDisplayMode.MULTI).sort(shown.SortOrder.DESCENDING))
         )  # fmt: skip
         for number, (legend, query) in enumerate(queries.items()):
@@ -313,13 +171,15 @@ class Board:
         first = legend[2:].partition("}")[0]
         panel = (
             bargauge.Panel().with_target(instant(self._or_said(query, first, none)).legend_format(self._legend(legend))).unit(unit)
-            .min(least).mappings([not_known(self.say(empty))])
+            .min(least).mappings([not_known(self.say(_SHORT))])
             .orientation(shown.VizOrientation.HORIZONTAL).display_mode(shown.BarGaugeDisplayMode.BASIC)
             .thresholds(thresholds(steps))
             .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
         )  # fmt: skip
         if most is not None:
             panel = panel.max(most)
+        if unit.startswith("suffix:"):
+            panel = panel.decimals(0)
         panel = self._named(panel, legend)
         self._put(panel.data_links([link or self._next(legend)]), title, description, width, height, empty)
 
@@ -341,8 +201,11 @@ class Board:
             "includeByName": dict.fromkeys(fields, True),
         }
         panel = (
-            table.Panel().unit(unit).thresholds(thresholds(steps)).filterable(True).cell_height(shown.TableCellHeight.SM)
+            table.Panel().unit(unit).thresholds(thresholds(steps)).filterable(True)
+            .min_width(90).cell_height(shown.TableCellHeight.SM)
         )  # fmt: skip
+        if unit.startswith("suffix:"):
+            panel = panel.decimals(0)
         for number, each in enumerate(queries):
             said = self._or_said(each, next(iter(columns)), none) if number == 0 else each
             panel = panel.with_target(instant(said, chr(65 + number)).format(PromQueryFormat.TABLE))
@@ -358,7 +221,7 @@ class Board:
             panel = panel.override_by_name(
                 self.say(title_of),
                 own(
-                    noValue=" ", **(look if value or column == "severity" else {}), **({"mappings": [mapping]} if mapping else {}),
+                    noValue=" ", **(look if (value and (words or steps != PLAIN)) or column == "severity" else {}), **({"mappings": [mapping]} if mapping else {}),
                     **({"custom__width": widths[column]} if widths and column in widths else {}),
                 ),
             )  # fmt: skip
@@ -390,6 +253,9 @@ class Board:
     ) -> None:
         """What fires now, within the scope of this board, the gravest first, with whom it is about and since when."""
         matchers = f'alertname!="HaidangWatchdog"{_SCOPES.get(self.name, "")}'
+        runbook = dashboard.DashboardLink(self.say("Runbook")).url(
+            f"${{collector}}/runbooks/${{__data.fields.alertname}}?language={self.language}"
+        )
         about = "|".join(severities)
         fires = f'ALERTS{{alertstate="firing",severity=~"{about}",{matchers}}}'
         ranks = " or ".join(
@@ -402,40 +268,9 @@ class Board:
             {"alertname": "Alert", "severity": "Severity", "name": "Site", "circuit": "Circuit", "device": "Device", "agent": "Agent",
              "Value #B": "For"},
             width=width, height=height, unit="dthms", hidden=("Value #A",), none=("Nothing fires.", SEEN_AND_EVALUATED),
-            empty="Not known: the rules of alerts are not evaluated.", widths={"severity": 110, "Value #B": 110},
+            empty="Not known: the center is blind, or the rules of alerts are not evaluated.", widths={"severity": 140, "Value #B": 120},
+            links={"alertname": runbook},
         )  # fmt: skip
-
-
-def _given(label: str) -> dict[str, str]:
-    variable = "site" if label == "name" else label
-    return {variable: f"${{__data.fields.{variable}}}"}
-
-
-def uid(name: str, language: str) -> str:
-    """The address of a board."""
-    return f"haidang-{name}-{language}"
-
-
-_SHORT = "Not known"
-_NEVER = "Not known: for three days Prometheus has had nothing of the collector."
-# Label of a series → the board that shows one of it.
-_NEXT = {
-    "circuit": "circuit", "device": "device", "service": "services", "agent": "agents", "figure": "plan", "site": "site",
-}  # fmt: skip
-# Where a board leads that says nothing of one thing: to what one would ask next.
-_LEADS = {
-    "wall": "wan", "wan": "circuit", "circuit": "wan", "site": "wan", "device": "wan", "appliances": "device",
-    "workstations": "site", "services": "plan", "plan": "site", "agents": "collector", "collector": "agents",
-}  # fmt: skip
-_TITLES = {
-    "circuit": "Circuit", "device": "Device", "services": "Services", "agents": "Agents", "plan": "The plan",
-    "site": "Site", "wan": "Circuits", "collector": "Collector",
-}  # fmt: skip
-# Which alerts a board marks on its graphs: those of what it shows.
-_SCOPES = {
-    "circuit": ',circuit=~"$circuit"', "site": ',site=~"$site"', "device": ',device=~"$device"',
-    "appliances": ',site=~"$site"', "workstations": ',site=~"$site"', "agents": ',site=~"$site"',
-}  # fmt: skip
 
 
 def _about(alerts: str) -> str:

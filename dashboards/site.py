@@ -1,7 +1,20 @@
 """Site: one agency: is it reached, over what, and how are its machines."""
 
 from dashboards.shared import Board
-from dashboards.states import BAD, GOOD, GRAY, PLAIN, UP, WARN, at_least, counted, in_the_past, over_time, share
+from dashboards.states import (
+    BAD,
+    GOOD,
+    GRAY,
+    PLAIN,
+    UP,
+    WARN,
+    at_least,
+    counted,
+    in_the_past,
+    named_over_time,
+    over_time,
+    share,
+)
 from dashboards.words import ANSWERS, REACHED
 
 TITLE = "Site"
@@ -9,6 +22,7 @@ DESCRIPTION = "One agency: reachability, circuits, devices, agents, workstations
 
 
 def build(board: Board) -> None:
+    board.address()
     board.choose("site", "Site", "label_values(haidang_site_info, site)", several=False)
     of = '{site="$site"}'
     board.number(
@@ -34,8 +48,8 @@ def build(board: Board) -> None:
                  steps=share(1, 1), empty="No agent is enrolled.",
                  link=board.link("agents", "Agents", site="$site"))  # fmt: skip
     board.timeline("State", "Whether it was reached, and over all its circuits.",
-                   over_time(f"haidang_site_up{of}", "site").replace(f"haidang_site_up{of} + 0", f"2 * haidang_site_up{of} - on (site) group_left () haidang_site_degraded{of}"),
-                   "{{site}}", {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD), "-1": ("not known", GRAY)}, height=4,
+                   named_over_time(over_time(f"haidang_site_up{of}", "site", f"2 * haidang_site_up{of} - on (site) group_left () haidang_site_degraded{of}")),
+                   "{{name}}", {"2": ("up", GOOD), "1": ("degraded", WARN), "0": ("down", BAD), "-1": ("not known", GRAY)}, height=4,
                    empty="Nothing tells of it.")  # fmt: skip
     board.alerts("Alerts", "What fires here now, the gravest first.", width=24, height=5)
     board.row("The way there")

@@ -52,9 +52,23 @@ def named(query: str) -> str:
     return f"{query} * on (site) group_left (name) haidang_site_info"
 
 
-def over_time(series: str, by: str) -> str:
-    """A state over time, -1 wherever nothing tells of what was told of in the time shown."""
-    return f"({series} + 0 or on ({by}) 0 * last_over_time({series}[$__range] @ end()) - 1)"
+def named_over_time(query: str) -> str:
+    """The same where the registry may not be told of any more: by the name that a site had last."""
+    last = "topk by (site) (1, last_over_time(haidang_site_info[$__range] @ end()))"
+    return f"{query} * on (site) group_left (name) {last}"
+
+
+def targets_named(query: str) -> str:
+    """What is measured, by `target`: sites with their names, circuits as they are called."""
+    sites = named(f'label_replace({query}, "site", "$1", "target", "(.*)")')
+    known = 'label_replace(haidang_site_info, "target", "$1", "site", "(.*)")'
+    return f'{sites} or label_replace({query}, "name", "$1", "target", "(.*)") unless on (target) {known}'
+
+
+def over_time(series: str, by: str, state: str = "") -> str:
+    """A state over time (`series` itself, or what is made of it), -1 wherever nothing tells of what was told of in the
+    time shown."""
+    return f"({state or f'{series} + 0'} or on ({by}) 0 * last_over_time({series}[$__range] @ end()) - 1)"
 
 
 def over_time_of(series: str, by: str, some: str) -> str:

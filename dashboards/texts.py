@@ -24,15 +24,18 @@ VIETNAMESE: dict[str, str] = {
     "Nothing fires.": "Không có cảnh báo nào.",
     "Not known: nothing tells of it.": "Chưa rõ: không có số liệu.", "never": "chưa bao giờ",
     "What the center sees": "Trung tâm dữ liệu nhìn thấy gì",
-    "How old the newest figures are, and what the center is blind to.": "Số liệu mới nhất cách đây bao lâu, và trung tâm dữ liệu không thấy được gì.",
+    "How old the newest figures are, or since when (at most three days back) the center is blind.":
+        "Số liệu mới nhất cách đây bao lâu, hoặc trung tâm dữ liệu mất số liệu từ bao giờ (tối đa ba ngày).",
     "Figures are as old as": "Số liệu mới nhất cách đây",
-    "Not known: for three days Prometheus has had nothing of the collector.": "Chưa rõ: ba ngày qua Prometheus không có số liệu nào của máy chủ thu thập.",
+    "Not known: Prometheus has no figures": "Chưa rõ: Prometheus không có số liệu",
     "The center is blind, the collector does not answer since": "Mất toàn bộ số liệu: máy chủ thu thập không phản hồi từ",
     "The center is blind, Prometheus does not read the collector since": "Mất toàn bộ số liệu: Prometheus không đọc máy chủ thu thập từ",
     "Alerts are blind, their rules are not evaluated since": "Mất cảnh báo: các luật cảnh báo không được tính từ",
     "Outages are not judged since": "Không đánh giá được sự cố từ",
-    "Alert": "Cảnh báo", "Severity": "Mức độ",
-    "Not known: the rules of alerts are not evaluated.": "Chưa rõ: các luật cảnh báo không được tính.",
+    "Alert": "Cảnh báo", "Runbook": "Hướng dẫn xử lý", "Severity": "Mức độ",
+    "Not known: the center is blind, or the rules of alerts are not evaluated.":
+        "Chưa rõ: trung tâm dữ liệu không nhận được số liệu, hoặc các luật cảnh báo không được tính.",
+    "Not known, or:": "Chưa rõ, hoặc:",
     # Words of labels and units
     "days": "ngày", "Not known": "Chưa rõ", "in": "thu", "out": "phát", "there": "chiều đi", "back": "chiều về", "errors": "gói lỗi",
     "drops": "gói rớt", "processor": "CPU", "memory": "RAM", "on battery": "chạy ắc quy", "on mains": "có điện lưới",
@@ -89,7 +92,7 @@ VIETNAMESE: dict[str, str] = {
     "State of circuits": "Trạng thái các kênh truyền",
     "Circuits that were not up, or not measured, all the time.": "Các kênh truyền có lúc bị mất hoặc không đo được.",
     "All other circuits": "Các kênh truyền còn lại", "Service level": "Cam kết dịch vụ",
-    "Carrier's number": "Mã kênh", "Budget used": "Thời gian gián đoạn đã dùng", "Availability against the SLA": "Độ khả dụng so với cam kết (SLA)",
+    "Carrier's number": "Mã kênh", "Budget used": "Đã dùng (SLA)", "Availability against the SLA": "Độ khả dụng so với cam kết (SLA)",
     "Share of this month's allowed downtime that is used; 100% is all of it.":
         "Phần thời gian gián đoạn cho phép trong tháng đã dùng; 100% là hết.",
     "No circuit of these has an SLA in the registry.": "Không kênh truyền nào trong số này có cam kết trong hồ sơ mạng.",

@@ -17,6 +17,7 @@ from dashboards.states import (
     not_always,
     over_time_of,
     share,
+    targets_named,
 )
 
 TITLE = "WAN"
@@ -81,7 +82,7 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.series(
         "Loss", "Share of probes without an answer, over five minutes.",
-        {"{{target}}": f"topk(10, target:haidang_path_loss:ratio5m{{{target}}})"}, unit="percentunit",
+        {"{{name}}": targets_named(f"topk(10, target:haidang_path_loss:ratio5m{{{target}}})")}, unit="percentunit",
         steps=share(0.02, 0.1), least=0, empty="No probe runs along these circuits: give their ends addresses.",
     )  # fmt: skip
     board.series(
@@ -92,8 +93,8 @@ def build(board: Board) -> None:
     )  # fmt: skip
     board.series(
         "Delay against its own usual", "The median round trip, over its median of the last day.",
-        {"{{target}}": f"topk(10, target:haidang_path_round_trip:median5m{{{target}}}"
-                       f" / target:haidang_path_round_trip:median1d{{{target}}})"},
+        {"{{name}}": targets_named(f"topk(10, target:haidang_path_round_trip:median5m{{{target}}}"
+                                   f" / target:haidang_path_round_trip:median1d{{{target}}})")},
         unit="none", steps=share(2, 4), empty="There is no day of measurements yet.",
     )  # fmt: skip
     board.row("Load")

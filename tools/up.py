@@ -173,7 +173,10 @@ class Up:
         folder = STATE / "prometheus"
         folder.mkdir(exist_ok=True)
         config = yaml.safe_load((ROOT / "rules/prometheus.yml").read_text(encoding="utf-8"))
-        config["rule_files"] = [str(ROOT / "rules/haidang.yml")]
+        config["rule_files"] = ["haidang.yml"]
+        rules = (ROOT / "rules/haidang.yml").read_text(encoding="utf-8")
+        collector = f"https://{LOOPBACK}:{self.ports['collector']}"
+        (folder / "haidang.yml").write_text(rules.replace("https://haidang.example", collector), encoding="utf-8")
         alertmanager = {"targets": [f"{LOOPBACK}:{self.ports['alertmanager']}"]}
         config["alerting"]["alertmanagers"][0]["static_configs"] = [alertmanager]
         tls = {"ca_file": str(STATE / "collector" / "ca.pem")}

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cramjam
 import yaml
@@ -371,7 +372,7 @@ class Filled:
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status in (200, 204)
 
-    def _record(self, rule: dict[str, str]) -> None:
+    def _record(self, rule: dict[str, Any]) -> None:
         """What a rule's expression gave at each step of the day, under its name."""
         parameters = {"query": rule["expr"], "start": self.now - 86400 + 600, "end": self.now, "step": STEP_SECONDS}
         url = f"http://127.0.0.1:{self.port}/api/v1/query_range?{urllib.parse.urlencode(parameters)}"
@@ -381,14 +382,14 @@ class Filled:
         request = WriteRequest()
         for series in found:
             made = request.timeseries.add()
-            for key, text in sorted({**series["metric"], "__name__": rule["record"]}.items()):
+            for key, text in sorted({**series["metric"], **rule.get("labels", {}), "__name__": rule["record"]}.items()):
                 made.labels.add(name=key, value=text)
             for at, value in series["values"]:
                 made.samples.add(value=float(value), timestamp=round(at * 1000))
         self.write(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
 
 
-def _rules() -> Iterator[dict[str, str]]:
+def _rules() -> Iterator[dict[str, Any]]:
     """Recording rules, those first that others stand on."""
     groups = yaml.safe_load((ROOT / "rules/haidang.yml").read_text())["groups"]
     left = [rule for group in groups for rule in group["rules"] if "record" in rule]

@@ -62,7 +62,7 @@ def replaced(query: str, board: str, seconds: int) -> str:
     for name, value in (("__range", f"{seconds}s"), ("__rate_interval", "5m"), ("__interval", "2m")):
         query = query.replace(f"${name}", value)
     chosen = {**CHOSEN, **({"site": ".*", "circuit": ".*"} if board in EVERYTHING else {})}
-    return re.sub(r"\$\{?(\w+)\}?", lambda found: chosen[found[1]], query)
+    return re.sub(r"\$\{?([a-z]\w*)\}?", lambda found: chosen[found[1]], query)
 
 
 @pytest.mark.timeout(900)
@@ -101,7 +101,9 @@ def test_every_query_answers_in_time_and_with_something(filled: Filled, capsys: 
 
 def marked(filled: Filled, annotation: dict[str, Any], board: str) -> tuple[float, list[tuple[dict[str, str], float]]]:
     """(seconds, marks) of a day, as Grafana asks for them: a hundred steps, the value is the time."""
-    query = replaced(annotation["expr"].replace("$__interval", "864s"), board, 86400)
+    query = replaced(
+        annotation["expr"].replace("$__interval_ms", "864000").replace("$__interval", "864s"), board, 86400
+    )
     start, end = filled.now - 86400, filled.now - 60
     seconds, found = ask(filled, "query_range", query=query, start=start, end=end, step=864)
     return seconds, [
@@ -125,7 +127,7 @@ def test_one_mark_for_one_event_at_its_second(filled: Filled) -> None:
     own = of("site", "Outages")
     assert [labels["cause_en"] for labels, _ in own] == [remarks.CAUSES[OUTAGES[2].cause].en]
     assert {labels["alertname"] for labels, _ in of("site", "Alerts")} == {"HaidangSiteDown", "HaidangUpsBatteryOld"}
-    assert len(of("device", "Restarts")) <= 1
+    assert of("device", "Restarts") == []  # it has run for longer
 
 
 def ask_panel(filled: Filled, query: str, *, instant: bool, hours: int) -> tuple[float, list[Any]]:

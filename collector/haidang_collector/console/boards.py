@@ -137,4 +137,4 @@ def _filled(query: str, values: Mapping[str, str], seconds: float) -> str:
         chosen = values.get(found[1], ".*")
         return chosen if chosen == ".*" else chosen.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
-    return re.sub(r"\$\{?(\w+)\}?", value, query)
+    return re.sub(r"\$\{?([a-z]\w*)\}?", value, query)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from haidang_collector.console.units import shown
 
@@ -239,6 +239,9 @@ def _links(panel: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, str
 
 def _address(grafana: str, labels: Mapping[str, str]) -> str:
     """A link of Grafana's as one of these pages."""
+    page = re.match(r"\$\{collector\}/runbooks/\$\{__data\.fields\.alertname\}\?language=(en|vi)$", grafana)
+    if page:
+        return f"/runbooks/{quote(labels['alertname'])}?language={page[1]}" if labels.get("severity") else ""
     found = re.match(r"/d/haidang-([\w-]+)-(en|vi)\?", grafana)
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""/console: the status page and its two files."""
+"""/console: the status page and its two files; /runbooks: what to do about each alert."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from haidang_collector.collector import Collector
 from haidang_collector.console.boards import Boards, PrometheusError, load, names
+from haidang_collector.console.runbooks import runbook, runbooks
 from haidang_collector.console.texts import LANGUAGES, TEXTS
 from haidang_collector.console.view import view
 from haidang_collector.principals import Right
@@ -85,6 +86,17 @@ def router(collector: Collector) -> APIRouter:
             raise Problem(404, "not_found", f"there is no {name[:50]}")
         content = (resources.files("haidang_collector.console") / "static" / name).read_bytes()
         return Response(content, 200, {**_HEADERS, "Cache-Control": "no-cache"}, f"{_STATIC[name]}; charset=utf-8")
+
+    @routes.get("/runbooks/")
+    async def all_runbooks(request: Request) -> Response:
+        return _page(pages, request, "runbook.html", page=None, all=runbooks(_language(request)))
+
+    @routes.get("/runbooks/{alert}")
+    async def one_runbook(request: Request, alert: str) -> Response:
+        found = runbook(alert, _language(request))
+        if found is None:
+            raise Problem(404, "not_found", f"there is no runbook of {alert[:50]!r}")
+        return _page(pages, request, "runbook.html", page=found)
 
     return routes
 

@@ -19,6 +19,7 @@ TEXTS = {
         "boards": "Bảng số liệu", "all": "tất cả", "hours": "Số giờ", "show": "Xem",
         "age_days": "{days} ngày {hours} giờ", "age_hours": "{hours} giờ {minutes} phút",
         "age_minutes": "{minutes} phút",
+        "runbooks": "Hướng dẫn xử lý", "summary": "Tóm tắt", "in_english": "Toàn văn (tiếng Anh)",
         "no_prometheus": "Chưa có đồ thị: khai báo console.prometheus_url của máy chủ thu thập.",
         "sign_in": "Cần chứng thư vận hành",
         "how": "Trang này dành cho người vận hành. Xin trung tâm dữ liệu tệp chứng thư (.p12), nhập vào trình duyệt"
@@ -39,6 +40,7 @@ TEXTS = {
         "no_registry": "No registry is loaded: haidang-collector registry load FILE", "of": "of", "empty": "None yet.",
         "boards": "Dashboards", "all": "all", "hours": "Hours", "show": "Show",
         "age_days": "{days} d {hours} h", "age_hours": "{hours} h {minutes} min", "age_minutes": "{minutes} min",
+        "runbooks": "Runbooks", "summary": "Summary", "in_english": "In full",
         "no_prometheus": "There are no graphs: set the collector's console.prometheus_url.",
         "sign_in": "An operator's certificate is needed",
         "how": "This page is for operators. Ask the data center for a certificate file (.p12), import it into the"
