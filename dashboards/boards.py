@@ -10,6 +10,7 @@ from dashboards import (
     circuit,
     collector,
     device,
+    fleet,
     plan,
     services,
     site,
@@ -21,7 +22,7 @@ from dashboards.layout import LANGUAGES
 from dashboards.shared import Board
 
 BOARDS: dict[str, ModuleType] = {
-    "wall": wall, "wan": wan, "circuit": circuit, "site": site, "device": device, "appliances": appliances,
+    "wall": wall, "wan": wan, "circuit": circuit, "site": site, "device": device, "fleet": fleet, "appliances": appliances,
     "workstations": workstations, "services": services, "plan": plan, "agents": agents, "collector": collector,
 }  # fmt: skip
 # A wall is looked at, not asked: it refreshes sooner and shows the day.

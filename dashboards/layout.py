@@ -26,7 +26,7 @@ _NEXT = {
 }  # fmt: skip
 # Where a board leads that says nothing of one thing: to what one would ask next.
 _LEADS = {
-    "wall": "wan", "wan": "circuit", "circuit": "wan", "site": "wan", "device": "wan", "appliances": "device",
+    "wall": "wan", "wan": "circuit", "circuit": "wan", "site": "wan", "device": "wan", "fleet": "wan", "appliances": "device",
     "workstations": "site", "services": "plan", "plan": "site", "agents": "collector", "collector": "agents",
 }  # fmt: skip
 _TITLES = {

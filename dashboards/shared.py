@@ -6,6 +6,7 @@ numbers it, and puts it into the language that is built.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from grafana_foundation_sdk.builders import (
@@ -27,7 +28,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.alerts import ALERTS
 from dashboards.layout import UNKNOWN, Layout
 from dashboards.parts import instant, lines, mapped, not_known, over, own, thresholds
-from dashboards.states import AGE, BAD, BLIND, GRAY, PLAIN, SEEN_AND_EVALUATED, Step, named
+from dashboards.states import AGE, BAD, BLIND, GRAY, LOWEST, PLAIN, SEEN_AND_EVALUATED, Step, named
 from dashboards.words import SEVERITY_COLORS, WORDS, Words
 
 SEVERITIES = {"critical": 3, "warning": 2, "info": 1}
@@ -38,6 +39,20 @@ _SCOPES = {
     "circuit": ',circuit=~"$circuit"', "site": ',site=~"$site"', "device": ',device=~"$device"',
     "appliances": ',site=~"$site"', "workstations": ',site=~"$site"', "agents": ',site=~"$site"',
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the values of one column are shown."""
+
+    unit: str = "short"
+    steps: tuple[Step, ...] = PLAIN
+    words: Words | None = None
+
+    def thresholds(self) -> dict[str, Any]:
+        """As an override has them."""
+        steps = ((None, GRAY), *((LOWEST if value is None else value, color) for value, color in self.steps))
+        return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
 class Board(Layout):
@@ -187,11 +202,12 @@ class Board(Layout):
         self, title: str, description: str, query: str | tuple[str, ...], columns: dict[str, str], *, unit: str = "short",
         width: int = 24, height: int = 8, steps: tuple[Step, ...] = PLAIN, empty: str = UNKNOWN,
         links: dict[str, Any] | None = None, none: tuple[str, str] | None = None, words: Words | None = None,
-        widths: dict[str, int] | None = None, hidden: tuple[str, ...] = (),
+        widths: dict[str, int] | None = None, hidden: tuple[str, ...] = (), looks: dict[str, Look] | None = None,
     ) -> None:  # fmt: skip
         """The present series as rows. `columns` are labels and their titles, in order; the value is `Value`, in `words`
         where it is a state; `links` by column; `none` is a row that is said where there is no other though `known`.
-        `hidden` columns are there for links. Of several queries, joined by their labels, values are `Value #A` and on."""
+        `hidden` columns are there for links. Of several queries, joined by their labels, values are `Value #A` and on,
+        each with a look of its own."""
         queries = (query,) if isinstance(query, str) else query
         hidden = (*hidden, *(("site",) if "name" in columns and "site" not in columns else ()))
         fields = (*columns, *hidden)
@@ -215,13 +231,15 @@ class Board(Layout):
             panel = panel.with_transformation(model.DataTransformerConfig(id_val=name, options=options))
         for column, title_of in columns.items():
             value = column.startswith("Value")
-            mapping = self._states(words) if value and words else self._label_words(column)
+            cell = (looks or {}).get(column, Look(unit, steps, words))
+            mapping = self._states(cell.words) if value and cell.words else self._label_words(column)
+            given = {"unit": cell.unit, "thresholds": cell.thresholds()} if looks and column in looks else {}
             # An empty cell is not an empty table. Grafana before 9.5 knows the cell's colour by displayMode.
             look = {"custom__cellOptions": {"type": "color-text"}, "custom__displayMode": "color-text"}
             panel = panel.override_by_name(
                 self.say(title_of),
                 own(
-                    noValue=" ", **(look if (value and (words or steps != PLAIN)) or column == "severity" else {}), **({"mappings": [mapping]} if mapping else {}),
+                    noValue=" ", **given, **(look if (value and (cell.words or cell.steps != PLAIN)) or column == "severity" else {}), **({"mappings": [mapping]} if mapping else {}),
                     **({"custom__width": widths[column]} if widths and column in widths else {}),
                 ),
             )  # fmt: skip

@@ -50,6 +50,12 @@ VIETNAMESE: dict[str, str] = {
     "warning": "cần xử lý", "for a look": "để biết", "none": "không", "wrong port": "sai cổng", "wrong device": "sai thiết bị",
     "not in the registry": "không có trong hồ sơ mạng", "live": "trực tiếp", "late": "gửi bù", "twice": "trùng lặp", "refused": "bị từ chối",
     "Alerts somebody must act on": "Cảnh báo cần xử lý",
+    # All circuits and devices
+    "All circuits and devices": "Toàn bộ kênh truyền và thiết bị",
+    "One row each, those that are down first: filter a column, click a row to go on.":
+        "Mỗi kênh truyền, thiết bị một dòng, mất kết nối ở trên: lọc theo cột, bấm vào dòng để xem tiếp.",
+    "Those that end at these sites.": "Các kênh truyền kết thúc tại các cơ quan này.",
+    "Those of these sites that are polled.": "Các thiết bị được theo dõi của các cơ quan này.", "Errors a minute": "Gói lỗi mỗi phút",
     # Marks
     "Outages": "Sự cố", "Outages that ended": "Sự cố kết thúc", "Planned work": "Bảo trì theo kế hoạch", "Restarts": "Khởi động lại",
     # Province wall

@@ -39,7 +39,7 @@ def queries(document: dict[str, Any]) -> Iterator[str]:
     for panel in panels(document):
         yield from (target["expr"] for target in panel.get("targets", ()))
     yield from (variable["query"] for variable in document["templating"]["list"] if variable["type"] == "query")
-    yield from (each["expr"] for each in document["annotations"]["list"])
+    yield from (each["expr"] for each in document["annotations"].get("list", ()))
 
 
 def test_the_committed_ones_are_what_the_code_builds() -> None:

@@ -205,15 +205,19 @@ def _table(
     several = len(panel["targets"]) > 1
     rows: dict[frozenset[tuple[str, str]], dict[str, float]] = {}
     for target, result in found:
-        for series in result[:_MOST_ROWS]:
+        for series in result:
             labels = frozenset((key, value) for key, value in series["metric"].items() if key != "__name__")
+            if labels not in rows and len(rows) >= _MOST_ROWS:
+                continue
             rows.setdefault(labels, {})[f"Value #{target['refId']}" if several else "Value"] = _value(series)
     for labels, values in rows.items():
         metric, row = dict(labels), []
         for name in columns:
-            mappings = own.get(titles[name], {}).get("mappings", ())
+            mine = own.get(titles[name], {})
+            mappings, its = mine.get("mappings", ()), mine.get("thresholds", {"steps": steps})["steps"]
             if name.startswith("Value"):
-                text, color = _said(values[name], unit, steps, mappings) if name in values else ("", "")
+                known = name in values
+                text, color = _said(values[name], mine.get("unit", unit), its, mappings) if known else ("", "")
             else:
                 text, color = _word(metric.get(name, ""), mappings) or (metric.get(name, ""), "")
             row.append(Cell(text, _address(links.get(name, ""), metric), color))
