@@ -13,7 +13,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client 
 
 TASKS = (
     "deliveries", "watch", "outages", "outage ledger", "plan", "housekeeping", "remote write", "certificates", "door",
-    "software",
+    "software", "lease",
 )  # fmt: skip
 """What runs in the background, by the label of haidang_collector_task_failures_total."""
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from haidang_collector.collector import Collector
 from haidang_collector.lease import AlwaysHeld, Duties, Task
+from haidang_collector.settings import RemoteWrite, Settings
 from haidang_collector.supervision import Supervision
-from haidang_collector.telemetry import Telemetry
+from haidang_collector.telemetry import TASKS, Telemetry
+
+from tests.conftest import ROOT
 
 
 class Given:
@@ -81,3 +87,28 @@ def test_a_collector_that_is_alone_always_holds_it() -> None:
         lost.cancel()
 
     asyncio.run(run())
+
+
+def test_what_runs_in_the_background_is_counted_and_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task of a collector has a series before it fails, and a line of the runbook."""
+    begun: set[str] = set()
+
+    async def keep(self: Supervision, name: str, run: Task) -> None:
+        begun.add(name)
+        if name == "lease":  # which holds others
+            await run()
+
+    async def run() -> None:
+        collector = Collector(Settings(state_dir=str(tmp_path), remote_write=RemoteWrite(url="http://127.0.0.1:1")))
+        task = asyncio.create_task(collector.run())
+        await until(lambda: "remote write" in begun)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        collector.close()
+
+    monkeypatch.setattr(Supervision, "keep", keep)
+    asyncio.run(run())
+    assert begun <= set(TASKS)
+    runbook = (ROOT / "docs/runbooks/HaidangCollectorTaskFailing.md").read_text(encoding="utf-8")
+    assert [name for name in TASKS if f"| `{name}` |" not in runbook] == []
