@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from haidang_wire import __version__
 from haidang_wire.errors import ConfigError
 from haidang_wire.report import Receipt
+from haidang_wire.sources import INVENTORY
 
 from haidang_collector.disk import Disk
 from haidang_collector.exposition.latest import AgentState, Latest
@@ -124,10 +125,10 @@ class Collector:
         await self.ledger.run(known_time.begin, now)
         await self.ledger.run(redate, self.time_base.anchor, now)
         await self._watch_once()
-        for agent, taken in await self.ledger.run(identities.last_taken):
-            if agent in self.latest.agents:
-                self.latest.agents[agent].last_taken = taken
-        await self.feed.replay(self._voice, now)
+        found = await self.feed.replay(self._voice, now)
+        self._deliveries.go_on_after(found.position)
+        for agent in found.taken.keys() & self.latest.agents.keys():
+            self.latest.agents[agent].last_taken = found.taken[agent]
         self.telemetry.info.labels(__version__, self.ledger.kind).set(1)
         self.telemetry.start.set(now)
 
@@ -204,9 +205,9 @@ class Collector:
             state.stopped = outcome.stopped
         # It is stored: whatever fails now, the answer says so.
         for prepared in reversed(outcome.live):
-            self.feed.put(Accepted(batch.agent, prepared, batch.composed))
+            self.feed.put(Accepted(prepared, batch.composed))
         for prepared in outcome.late:
-            self.feed.put(Accepted(batch.agent, prepared, batch.composed, is_live=False))
+            self.feed.put(Accepted(prepared, batch.composed, is_live=False))
         self._count(batch, len(outcome.live), len(outcome.late), outcome.duplicates)
         if outcome.problem:  # a part of it is stored: it is shown, and comes again as what is known
             raise outcome.problem
@@ -224,7 +225,7 @@ class Collector:
         )
 
     def _wake_lists(self, accepted: Accepted) -> None:
-        if accepted.prepared.report.source == "inventory":
+        if accepted.prepared.report.source == INVENTORY:
             self._long_lists.wake()
 
     def _count(self, batch: Batch, live: int, late: int, duplicates: int) -> None:

@@ -233,7 +233,7 @@ def test_whatever_reports_hold_the_engine_and_the_plan_go_on(ledger: Ledger, exa
             prepared = (as_it_is if rightful else let_in)(speaker, given, age, world.now)
             if prepared is None:
                 continue
-            world.watch.take(Accepted(prepared.report.agent, prepared, world.now, is_live=not late))
+            world.watch.take(Accepted(prepared, world.now, is_live=not late))
             plan.take(prepared)
             world.run(8)
             engine = world.watch.engine

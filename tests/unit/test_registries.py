@@ -108,7 +108,7 @@ class World:
             self.now,
             Limits(),
         )
-        self.watch.take(Accepted(agent, prepared, self.now, is_live=not late))
+        self.watch.take(Accepted(prepared, self.now, is_live=not late))
 
     def counted(self, what: str = "") -> float:
         """How much was left out (unusable), or not believed, of one thing or of all."""

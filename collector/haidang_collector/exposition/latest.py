@@ -67,7 +67,7 @@ class Latest:
     def take(self, accepted: Accepted) -> None:
         """Show an accepted report, if it is live."""
         if accepted.is_live:
-            self.put(accepted.agent, accepted.prepared)
+            self.put(accepted.prepared.report.agent, accepted.prepared)
 
     def put(self, agent: str, prepared: Prepared) -> None:
         """Expose a report, if it is newer than what its source has there."""

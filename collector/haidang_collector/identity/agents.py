@@ -105,12 +105,6 @@ def next_change(connection: sa.Connection) -> int:
     return (connection.execute(sa.select(sa.func.max(agents.c.change))).scalar() or 0) + 1
 
 
-def last_taken(connection: sa.Connection) -> list[tuple[str, float]]:
-    """When what is known of each agent was taken, at the latest."""
-    query = sa.select(latest.c.agent, sa.func.max(latest.c.taken)).group_by(latest.c.agent)
-    return [(agent, taken) for agent, taken in connection.execute(query)]
-
-
 def require_agent(connection: sa.Connection, identifier: str) -> str:
     """The site of an agent that may speak. Raises IdentityError for one that is unknown or revoked."""
     refusal = may_speak(connection, {identifier})[identifier]

@@ -94,6 +94,10 @@ class Deliveries:
         self._some = asyncio.Event()
         self._writer = Writer(keep_late=keep_late, keeper=keeper, devices=devices)
 
+    def go_on_after(self, position: int) -> None:
+        """What is stored from now on comes behind this place in the feed."""
+        self._writer.position = position
+
     async def store(self, batch: Batch) -> Outcome:
         """Durable when this returns, but for what `problem` of the outcome says: 503 when the disk fails (the rest
         is not acknowledged then), 403 for an agent that may no longer speak. Raises Problem 503 when too much waits."""

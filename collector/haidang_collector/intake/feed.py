@@ -7,7 +7,7 @@ by the same call. One that fails at a report fails alone, and goes on with the n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,10 +25,17 @@ class Accepted:
     """A stored report of a delivery that was composed then (Unix seconds). `is_live` says that it is the newest of its
     source and was current when it was stored; the others are late."""
 
-    agent: str
     prepared: Prepared
     composed: float
     is_live: bool = True
+
+
+@dataclass
+class Replayed:
+    """What a start found in the ledger: the last position there, and when what is known of each agent was taken."""
+
+    position: int = 0
+    taken: dict[str, float] = field(default_factory=dict)
 
 
 Follower = Callable[[Accepted], None]
@@ -50,17 +57,22 @@ class Feed:
 
     def put(self, accepted: Accepted) -> None:
         """It is stored: whatever fails now, that stays."""
-        what = f"{accepted.prepared.report.source} of {accepted.agent}"
+        report = accepted.prepared.report
+        what = f"{report.source} of {report.agent}"
         for name, follower in self._followers:
             self._attempt(name, what, follower, accepted)
 
-    async def replay(self, voice_of: VoiceOf, now: float) -> None:
+    async def replay(self, voice_of: VoiceOf, now: float) -> Replayed:
         """Tell again what is current, as far as its agent (by name and source) may still say it. Raises LedgerError."""
+        found = Replayed()
         query = sa.select(latest).order_by(latest.c.position)
         for row in await self._ledger.run(lambda connection: connection.execute(query).all()):
+            found.position = row.position
+            found.taken[row.agent] = max(row.taken, found.taken.get(row.agent, 0.0))
             self._attempt("start", f"{row.source} of {row.agent}", self._tell_again, row, voice_of, now)
+        return found
 
     def _tell_again(self, row: sa.Row[Any], voice_of: VoiceOf, now: float) -> None:
         prepared = restore(row.report, row.taken, row.agent, lambda source: voice_of(row.agent, source), self._limits)
         if prepared and prepared.expires > now:
-            self.put(Accepted(row.agent, prepared, row.taken))
+            self.put(Accepted(prepared, row.taken))

@@ -128,7 +128,8 @@ class Writer:
         self._changed: dict[Chunk, bytearray] = {}
         self._shown: dict[tuple[str, str], Shown] = {}
         self._shown_changed: dict[tuple[str, str], Shown] = {}
-        self._position: int | None = None  # the last one given in `latest`
+        self.position = 0
+        """The last one given in `latest`; the feed tells what it was before a start."""
         self._now = 0.0
         self._anchor = self._dated_by = 0.0
 
@@ -226,12 +227,13 @@ class Writer:
             self._shown_changed[batch.agent, report.source] = shown.followed_by(prepared, batch.received)
             outcome.live.append(prepared)
             holding.note_newest(report.source, len(prepared.raw))
+            self.position += 1
             rows.latest[batch.agent, report.source] = {
                 "agent": batch.agent,
                 "source": report.source,
                 "taken": prepared.taken,
                 "report": prepared.raw,
-                "position": self._next_position(connection),
+                "position": self.position,
             }
             if lifecycle:
                 outcome.stopped = any(event.kind == "agent_stopped" for event in report.events)
@@ -247,12 +249,6 @@ class Writer:
                     )
                 else:
                     outcome.leave_out(prepared, Counter(late=1))
-
-    def _next_position(self, connection: sa.Connection) -> int:
-        if self._position is None:
-            self._position = connection.execute(_LAST_POSITION).scalar_one()
-        self._position += 1
-        return self._position
 
     def _over_quota(self, connection: sa.Connection, prepared: Prepared, holding: Holding) -> str:
         """The quota that a report as a whole would pass, or empty."""
@@ -420,7 +416,6 @@ def _take_inventory(connection: sa.Connection, prepared: Prepared, own: list[Fac
 
 _UPSERT_CHUNKS = Upsert(delivered, ("agent", "epoch", "chunk"), of_new("bits", "updated"))
 _UPSERT_LATEST = Upsert(latest, ("agent", "source"), of_new("taken", "report", "position"))
-_LAST_POSITION = sa.select(sa.func.coalesce(sa.func.max(latest.c.position), 0))
 _BITS = sa.select(delivered.c.bits).where(
     delivered.c.agent == sa.bindparam("of"),
     delivered.c.epoch == sa.bindparam("in"),
