@@ -90,8 +90,8 @@ def circuit_states(circuits: str) -> str:
 
 # The center's own sight, in Unix seconds: when the collector last answered Prometheus, and when rules last ran.
 _ANSWERS = 'timestamp(up{job="haidang"}) and up{job="haidang"} == 1'
-_LAST_ANSWER = f"max(max_over_time(({_ANSWERS})[3d:1m]))"
-_LAST_EVALUATION = f"max(max_over_time(timestamp({_WATCHDOG})[3d:1m]))"
+_LAST_ANSWER = "max(last_over_time(center:haidang_answer:timestamp[3d]))"
+_LAST_EVALUATION = "max(last_over_time(center:haidang_evaluation:timestamp[3d]))"
 AGE = f"time() - max({_ANSWERS}) < 60"
 BLIND = {
     "The center is blind, the collector does not answer since":

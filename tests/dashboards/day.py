@@ -5,8 +5,12 @@ Written through the project's own remote write messages, in the order of time; t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import shutil
+import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -28,7 +32,8 @@ SITES, CIRCUITS = 400, 600
 STEP_SECONDS = 120
 STEPS = 24 * 3600 // STEP_SECONDS
 _REQUEST_STEPS = 60
-_AHEAD_SECONDS = 900
+# How far from now the day ends when it is made, and at least when somebody else of the same run takes it over.
+_AHEAD_SECONDS, _LEFT_SECONDS = 900, 420
 Values = Callable[[int], float | None]
 CAUSES = ("fiber_cut", "far_device", "power", "carrier", "unknown")
 _PROMETHEUS_OWN = ("ALERTS", "ALERTS_FOR_STATE")
@@ -322,31 +327,63 @@ def _collector(day: Day, now: float) -> None:
 # Prometheus
 
 
+def _of_this_run(folder: Path) -> Path:
+    """A folder that all who load the day in this run of the tests share; `folder` is one that pytest made for them."""
+    run = folder.parent.parent if "PYTEST_XDIST_WORKER" in os.environ else folder.parent
+    shared = run / "day"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
 class Filled:
     """A Prometheus that holds the day, and what rules record of it."""
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.port = free_port()
+        shared = _of_this_run(folder)
+        with (shared / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = shared / "now"
+            if made.exists() and float(made.read_text()) > time.time() + _LEFT_SECONDS:
+                self.now = float(made.read_text())
+                shutil.copytree(shared / "tsdb", folder / "tsdb")
+            else:
+                self._fill(folder, processes)
+                shutil.rmtree(shared / "tsdb", ignore_errors=True)
+                shutil.copytree(folder / "tsdb", shared / "tsdb")
+                made.write_text(f"{self.now}")
+        self._start(folder, processes)
+
+    def _fill(self, folder: Path, processes: Processes) -> None:
         # It ends a while from now, so that what asks for the present finds one as long as tests run.
         self.now = (time.time() + _AHEAD_SECONDS) // STEP_SECONDS * STEP_SECONDS
+        prometheus = self._start(folder, processes)
+        for body in make(self.now).requests():
+            self.write(body)
+        self._tell(self.now - 86400, self.now, 1)
+        for rule in _rules():
+            self._record(rule)
+        prometheus.terminate()
+        prometheus.wait(60)
+
+    def _start(self, folder: Path, processes: Processes) -> subprocess.Popen[bytes]:
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump({"storage": {"tsdb": {"out_of_order_time_window": "2d"}}}))
         command = (
             require("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",
         )  # fmt: skip
-        processes.start("prometheus", *command)
-        wait_for("prometheus", lambda: Stack.ready(self.port), 60)
-        for body in make(self.now).requests():
-            self.write(body)
-        self._tell(self.now - 86400, self.now, 1)
-        for rule in _rules():
-            self._record(rule)
+        process = processes.start("prometheus", *command)
+        wait_for("prometheus", lambda: Stack.ready(self.port), 120)
+        return process
 
     def _tell(self, first: float, last: float, up: float, *firing: str) -> None:
         """What Prometheus says each half minute: whether the collector answers, and what fires."""
         moments = range(round(first), round(last) + 1, 30)
-        series = [("up", up, {"instance": "collector", "job": "haidang"})]
+        series: list[tuple[str, float | None, dict[str, str]]] = [
+            ("up", up, {"instance": "collector", "job": "haidang"}),
+            ("center:haidang_evaluation:timestamp", None, {}),  # the moment itself
+        ]
         for name in ("HaidangWatchdog", *firing):
             severity = "critical" if firing and name in firing else "none"
             labels = {"alertname": name, "alertstate": "firing", "severity": severity}
@@ -357,7 +394,7 @@ class Filled:
             for key, text in sorted({**labels, "__name__": name}.items()):
                 made.labels.add(name=key, value=text)
             for moment in moments:
-                made.samples.add(value=value, timestamp=moment * 1000)
+                made.samples.add(value=moment if value is None else value, timestamp=moment * 1000)
         self.write(bytes(cramjam.snappy.compress_raw(request.SerializeToString())))
 
     def go_blind(self, until: float) -> None:

@@ -488,6 +488,8 @@ def loaded(minutes: int) -> dict[str, str]:
 LOADED, LONG_LOADED = loaded(60), loaded(800)
 RECORDED = [
     ("center:haidang_address:info", {}, '{url="https://haidang.example"}', 1),
+    ("center:haidang_answer:timestamp", {'up{job="haidang"}': "1x60"}, "{}", 1800),
+    ("center:haidang_evaluation:timestamp", {}, "{}", 1800),
     ("outage:haidang_outage_open:held", {'haidang_outage_open{outage="o1"}': "1x60"}, '{outage="o1"}', 1),
     ("site:haidang_workstations_unsupported:count", {**one("workstation_support_ends_timestamp_seconds", "1x60"),
         'haidang_workstation_support_ends_timestamp_seconds{site="a",agent="y"}': "1e9x60"}, '{site="a"}', 1),
