@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def certificate(file: Path, ends: datetime) -> Path:
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(ends - timedelta(days=90)).not_valid_after(ends)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )  # fmt: skip
@@ -164,7 +165,7 @@ def test_certificates(servers: list[Server], tmp_path: Path) -> None:
     good = certificate(tmp_path / "good.pem", now + timedelta(days=10))
     over = certificate(tmp_path / "over.pem", now - timedelta(days=1))
     servers += [Server(good), Server(over)]
-    services = [AssignedService(f"s{n}", f"https://localhost:{server.port}/") for n, server in enumerate(servers)]
+    services = [AssignedService(f"s{n}", f"https://127.0.0.1:{server.port}/") for n, server in enumerate(servers)]
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(good.read_bytes() + over.read_bytes())
     found = ask(ServicesConfig(ca_file=str(trusted)), *services)
@@ -186,7 +187,7 @@ def test_a_certificate_that_is_odd_costs_no_other_service(servers: list[Server],
     der[bytes(der).find(bytes.fromhex("a003020102")) + 4] = version
     file.write_text(key + ssl.DER_cert_to_PEM_cert(bytes(der)))
     servers += [Server(file), Server()]
-    odd = AssignedService("odd", f"https://localhost:{servers[0].port}/")
+    odd = AssignedService("odd", f"https://127.0.0.1:{servers[0].port}/")
     good = AssignedService("good", f"http://127.0.0.1:{servers[1].port}/")
     found = ask(ServicesConfig(), odd, good)
     assert {key[1]: value for key, value in found.items() if key[0] == "up"} == {"odd": 0, "good": 1}
