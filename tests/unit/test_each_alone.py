@@ -12,7 +12,7 @@ from haidang_agent.config import PathsConfig, ReachabilityConfig, SnmpConfig, Ta
 from haidang_agent.delivery.assignment import Assignments
 from haidang_agent.eeprom import Optics
 from haidang_agent.inventory import __main__ as inventory
-from haidang_agent.inventory import linux
+from haidang_agent.inventory import linux, linux_security
 from haidang_agent.path import icmp
 from haidang_agent.path import prober as probing
 from haidang_agent.snmp.found import Poll
@@ -122,3 +122,17 @@ def test_a_device_that_brings_out_a_defect(tmp_path: Path, monkeypatch: pytest.M
     found = [each for each in source.collect().samples if each.metric == "haidang_device_up"]
     assert [(each.labels["device"], each.value) for each in found] == [("good", 1)]
     assert source.failures["error"] == 1
+
+
+@pytest.mark.parametrize("known", ["PATH,MOUNTPOINTS", "PATH,MOUNTPOINT", "MOUNTPOINT", ""])
+def test_block_devices_are_told_by_an_old_lsblk_too(monkeypatch: pytest.MonkeyPatch, known: str) -> None:
+    """It refuses columns that came later. A newer one names all places where a device is mounted."""
+    mounts = '"mountpoints": ["/srv/bound", "/"]' if "MOUNTPOINTS" in known else '"mountpoint": "/"'
+
+    def run(*command: str) -> str | None:
+        is_known = known and not set(command[-1].split(",")) & ({"PATH", "MOUNTPOINTS"} - set(known.split(",")))
+        return f'{{"blockdevices": [{{"name": "sda", "type": "disk", {mounts}}}]}}' if is_known else None
+
+    monkeypatch.setattr(linux, "run", run)
+    found = [volume["volume"] for volume in linux_security.encryption(linux.block_devices())]
+    assert found == ([] if not known else ["/srv/bound", "/"] if "MOUNTPOINTS" in known else ["/"])

@@ -128,10 +128,12 @@ def _json_list(text: str) -> list[dict[str, Any]]:
 
 def block_devices() -> list[dict[str, Any]]:
     """The tree of `lsblk`."""
-    columns = "NAME,PATH,TYPE,SIZE,MODEL,SERIAL,REV,ROTA,TRAN,RM,FSTYPE,MOUNTPOINT"
-    return lsblk(
-        run("lsblk", "-b", "-J", "-o", columns) or run("lsblk", "-b", "-J", "-o", columns.replace("PATH,", "")) or ""
-    )
+    columns = "NAME,TYPE,SIZE,MODEL,SERIAL,REV,ROTA,TRAN,RM,FSTYPE"
+    # PATH came with util-linux 2.33, all places where a device is mounted with 2.37: MOUNTPOINT is one of them.
+    for newer in ("PATH,MOUNTPOINTS", "PATH,MOUNTPOINT", "MOUNTPOINT"):
+        if text := run("lsblk", "-b", "-J", "-o", f"{columns},{newer}"):
+            return lsblk(text)
+    return []
 
 
 def lsblk(text: str) -> list[dict[str, Any]]:
